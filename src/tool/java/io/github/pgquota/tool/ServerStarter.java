@@ -22,12 +22,16 @@ final class ServerStarter {
 
     private static final String DEFAULT_IMAGE = "postgres:15";
 
+    /** The system property in which the launcher looks for its working folder. */
+    private static final String LAUNCHER_FOLDER = "ot.epg.working-dir";
+
     private ServerStarter() {}
 
     /** A server from the binaries on the class path. */
     static Started embedded(Durability durability) {
+        File folder = dataFolder();
         EmbeddedPostgres.Builder builder = EmbeddedPostgres.builder()
-                .setDataDirectory(dataFolder())
+                .setDataDirectory(folder)
                 // A loaded machine may take longer than the ten seconds that are the default.
                 .setPGStartupWait(Duration.ofSeconds(60))
                 .setServerConfig("listen_addresses", "127.0.0.1")
@@ -83,14 +87,20 @@ final class ServerStarter {
 
     /**
      * A new folder beside the launcher's binaries. At each start the launcher stops servers and
-     * deletes folders that it finds there without a living owner, so a killed JVM leaves no data
-     * for ever. Its own default, the temporary folder itself, is never looked through.
+     * deletes folders that it finds there without a living owner for ten minutes, so a killed JVM
+     * leaves no data for ever. Its own default, the temporary folder itself, is never looked
+     * through; and one folder for all users would belong to whoever came first.
      */
     private static File dataFolder() {
-        Path parent = Path.of(System.getProperty("java.io.tmpdir"), "embedded-pg");
+        String parent = System.getProperty(LAUNCHER_FOLDER);
+        if (parent == null) {
+            parent = Path.of(System.getProperty("java.io.tmpdir"),
+                    "embedded-pg-" + System.getProperty("user.name")).toString();
+            System.setProperty(LAUNCHER_FOLDER, parent);
+        }
         try {
-            Files.createDirectories(parent);
-            return Files.createTempDirectory(parent, "pgquota").toFile();
+            Path folder = Files.createDirectories(Path.of(parent));
+            return Files.createTempDirectory(folder, "pgquota").toFile();
         } catch (IOException e) {
             throw new UncheckedIOException("Cannot create a folder in " + parent, e);
         }
