@@ -75,6 +75,11 @@ public final class TestDatabase implements AutoCloseable {
         return dataSource().getConnection();
     }
 
+    /** The database's name on {@link #server()}. */
+    public String name() {
+        return name;
+    }
+
     /** The database's JDBC URL, for the user and password of {@link #server()}. */
     public String url() {
         return server().url(name);
