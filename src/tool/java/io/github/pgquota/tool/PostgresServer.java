@@ -147,10 +147,8 @@ public final class PostgresServer implements AutoCloseable {
      * Nobody may be connected to the template meanwhile.
      */
     public void createDatabase(String name, @Nullable String template) {
-        // The sources' files are copied as they are: several times as fast as through the WAL where
-        // nothing is flushed, which is where the tests do this hundreds of times.
-        execute("create database " + quoted(name) + (template == null
-                ? "" : " template " + quoted(template) + " strategy file_copy"));
+        execute("create database " + quoted(name)
+                + (template == null ? "" : " template " + quoted(template)));
         created.add(name);
     }
 
