@@ -1055,8 +1055,15 @@ grant execute on function pgquota.hold_legs(p_change integer, p_tenant text, p_h
 CREATE OR REPLACE FUNCTION pgquota.is_per(p_per text)
  RETURNS boolean
  LANGUAGE sql
- IMMUTABLE
-RETURN ((p_per = ANY (ARRAY['lifetime'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'quarter'::text, 'year'::text])) OR CASE WHEN (p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'::text) THEN ((split_part(p_per, ':'::text, 2))::bigint <= (366 * 86400)) ELSE false END); -- owner pgquota_owner
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  -- case, because only case promises that the cast sees digits only
+  select case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
+              then split_part(p_per, ':', 2)::int <= 366 * 86400
+              else p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
+         end
+$function$; -- owner pgquota_owner
+comment on function pgquota.is_per(p_per text) is 'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to 366 days), hour, day, week, month, quarter, year';
 grant execute on function pgquota.is_per(p_per text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
@@ -1365,14 +1372,11 @@ AS $function$
                                                  case p_per when 'month' then 1
                                                             when 'quarter' then 3
                                                             when 'year' then 12
-                                                            when 'day' then 0
-                                                            when 'week' then 0
+                                                            else 0
                                                  end as months,
                                                  case p_per when 'day' then 1
                                                             when 'week' then 7
-                                                            when 'month' then 0
-                                                            when 'quarter' then 0
-                                                            when 'year' then 0
+                                                            else 0
                                                  end as days
                                           offset 0) kind
                                   offset 0) now
