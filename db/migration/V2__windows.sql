@@ -1,20 +1,6 @@
 -- Windows: which stretch of time a counter counts. All of it is arithmetic on its arguments, so it
 -- takes part in nobody's locks, and there is no table of windows and no job that resets anything.
-
--- In a CHECK constraint: refuses a window kind that window_at would answer with nulls.
-create function pgquota.is_per(p_per text) returns boolean
-  language sql immutable parallel safe
-as $$
-  -- case, because only case promises that the cast sees digits only
-  select case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
-              then split_part(p_per, ':', 2)::int <= 366 * 86400
-              else p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
-         end
-$$;
-
-comment on function pgquota.is_per(text) is
-  'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to '
-  '366 days), hour, day, week, month, quarter, year';
+set local role pgquota_owner;
 
 -- Inlined into the query that calls it: neither strict, nor security definer, nor with settings of
 -- its own. Each "offset 0" keeps the planner from merging a step into the next, which would compute
@@ -86,11 +72,14 @@ as $$
                                                  case p_per when 'month' then 1
                                                             when 'quarter' then 3
                                                             when 'year' then 12
-                                                            else 0
+                                                            when 'day' then 0
+                                                            when 'week' then 0
                                                  end as months,
                                                  case p_per when 'day' then 1
                                                             when 'week' then 7
-                                                            else 0
+                                                            when 'month' then 0
+                                                            when 'quarter' then 0
+                                                            when 'year' then 0
                                                  end as days
                                           offset 0) kind
                                   offset 0) now
@@ -104,3 +93,5 @@ comment on function pgquota.window_at(text, timestamptz, text, timestamp) is
   'anchor tile time. Calendar units are counted from the anchor in the zone; hours from the '
   'anchor''s instant; fixed windows start at the instant asked for. One row, nulls for a kind that '
   'is_per refuses';
+
+reset role;

@@ -1,7 +1,6 @@
 package io.github.pgquota;
 
 import com.zaxxer.hikari.HikariDataSource;
-import io.github.pgquota.tool.Migrations;
 import io.github.pgquota.tool.PostgresServer;
 import io.github.pgquota.tool.PostgresServer.Durability;
 import java.sql.Connection;
@@ -55,11 +54,6 @@ public final class TestDatabase implements AutoCloseable {
         return Server.ONE;
     }
 
-    /** Replace this when the library can migrate. */
-    private static void migrate(DataSource database) {
-        Migrations.run(database);
-    }
-
     /** A new connection for each call. */
     public DataSource dataSource() {
         return new Hostile(url(), server().user(), server().password());
@@ -110,7 +104,7 @@ public final class TestDatabase implements AutoCloseable {
         private static String create() {
             String name = nextName("template");
             server().createDatabase(name, null);
-            migrate(server().dataSource(name));
+            Schema.of(server().dataSource(name)).migrate();
             return name;
         }
     }

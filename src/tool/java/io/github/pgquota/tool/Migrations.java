@@ -16,7 +16,7 @@ public final class Migrations {
         Flyway.configure()
                 .dataSource(database)
                 .defaultSchema("pgquota")
-                .table("pgquota_schema_history")
+                .table("schema_history")
                 .createSchemas(true)
                 .locations("filesystem:db/migration")
                 .load()

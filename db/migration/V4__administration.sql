@@ -1,0 +1,2 @@
+set local role pgquota_owner;
+reset role;

@@ -1,0 +1,1384 @@
+-- The migrated schema, from the catalog. Written by mvn -q -Pgenerate.
+
+create schema pgquota; -- owner pgquota_owner
+comment on schema pgquota is 'Usage quotas: plans, counters, holds, ledger. See pgquota.balance, pgquota.usage, pgquota.ledger_line.';
+grant usage on schema pgquota to pgquota_admin;
+grant usage on schema pgquota to pgquota_app;
+grant usage on schema pgquota to pgquota_report;
+
+create domain pgquota.amount as bigint
+  constraint amount_check CHECK (((VALUE >= 0) AND (VALUE <= '4611686018427387904'::bigint)));
+
+create type pgquota.answer as (
+  change integer,
+  status text,
+  detail text,
+  operation uuid,
+  at timestamp with time zone,
+  replayed boolean,
+  late boolean,
+  hold_state text,
+  expires_at timestamp with time zone,
+  limit_name text,
+  meter text,
+  scope text,
+  mode text,
+  per text,
+  capacity bigint,
+  ceiling bigint,
+  used bigint,
+  held bigint,
+  start_at timestamp with time zone,
+  end_at timestamp with time zone,
+  fits boolean,
+  granted bigint,
+  overage bigint,
+  crossed integer[],
+  message text
+);
+comment on type pgquota.answer is 'One answer of the engine; an answer over several limits is several rows with the same change';
+
+create type pgquota.leg as (
+  change integer,
+  input integer,
+  amount bigint,
+  ord integer,
+  name text,
+  meter text,
+  scope text,
+  mode text,
+  per text,
+  capacity bigint,
+  ceiling bigint,
+  billed boolean,
+  thresholds integer[],
+  message text,
+  counter bigint,
+  ended bigint,
+  used bigint,
+  held bigint,
+  expired bigint,
+  entries bigint,
+  start_at timestamp with time zone,
+  end_at timestamp with time zone,
+  took bigint
+);
+
+create domain pgquota.name as text
+  constraint name_check CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\s|\s$'::text)));
+
+create domain pgquota.tally as bigint
+  constraint tally_check CHECK ((VALUE >= 0));
+
+create table pgquota.adjustment (
+  tenant text collate "C" not null,
+  id uuid default gen_random_uuid() not null,
+  scope text collate "C" not null,
+  limit_name pgquota.name not null,
+  kind text collate "C" not null,
+  capacity pgquota.amount,
+  from_at timestamp with time zone not null,
+  until_at timestamp with time zone default 'infinity'::timestamp with time zone not null,
+  reason text,
+  made_at timestamp with time zone default pgquota.clock() not null,
+  constraint adjustment_check CHECK ((pgquota.is_scope(scope) AND (split_part(scope, '/'::text, 1) = tenant))),
+  constraint adjustment_check1 CHECK (((kind = 'override'::text) OR (capacity IS NOT NULL))),
+  constraint adjustment_check2 CHECK ((until_at > from_at)),
+  constraint adjustment_kind_check CHECK ((kind = ANY (ARRAY['override'::text, 'boost'::text]))),
+  constraint adjustment_pkey PRIMARY KEY (tenant, id)
+); -- owner pgquota_owner
+
+CREATE INDEX adjustment_of_limit ON pgquota.adjustment USING btree (tenant, limit_name);
+
+create table pgquota.alert (
+  tenant text collate "C" not null,
+  counter bigint not null,
+  limit_name text collate "C" not null,
+  percent integer not null,
+  capacity bigint not null,
+  used bigint not null,
+  operation uuid not null,
+  at timestamp with time zone not null,
+  constraint alert_pkey PRIMARY KEY (tenant, counter, limit_name, percent, capacity)
+); -- owner pgquota_owner
+comment on table pgquota.alert is 'A threshold that was reached: once for a limit, window, per cent and capacity, written with the charge';
+
+create table pgquota.audit (
+  at timestamp with time zone default pgquota.clock() not null,
+  id uuid default gen_random_uuid() not null,
+  tenant text collate "C",
+  who text not null,
+  login text default SESSION_USER not null,
+  why text,
+  what text not null,
+  before jsonb,
+  after jsonb,
+  constraint audit_pkey PRIMARY KEY (at, id)
+); -- owner pgquota_owner
+
+create table pgquota.counter (
+  tenant text collate "C" not null,
+  id bigint generated always as identity not null,
+  scope text collate "C" not null,
+  meter text collate "C" not null,
+  per text collate "C" not null,
+  current boolean default true not null,
+  start_at timestamp with time zone not null,
+  end_at timestamp with time zone not null,
+  billed boolean not null,
+  used pgquota.tally default 0 not null,
+  held pgquota.tally default 0 not null,
+  entries pgquota.tally default 0 not null,
+  constraint counter_pkey PRIMARY KEY (tenant, id)
+) with (fillfactor=50); -- owner pgquota_owner
+
+CREATE UNIQUE INDEX counter_current ON pgquota.counter USING btree (tenant, scope, meter, per) WHERE current;
+
+CREATE UNIQUE INDEX counter_window ON pgquota.counter USING btree (tenant, scope, meter, per, start_at);
+
+CREATE TRIGGER check_row BEFORE INSERT ON pgquota.counter FOR EACH ROW EXECUTE FUNCTION pgquota.check_counter();
+
+create table pgquota.hold (
+  tenant text collate "C" not null,
+  id uuid not null,
+  scope text collate "C" not null,
+  meters text[] not null,
+  amounts bigint[] not null,
+  counters bigint[] not null,
+  counter_meters text[] not null,
+  taken_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  state text collate "C" default 'open'::text not null,
+  answers pgquota.answer[],
+  constraint hold_pkey PRIMARY KEY (tenant, id),
+  constraint hold_state_check CHECK ((state = ANY (ARRAY['open'::text, 'settled'::text, 'released'::text, 'expired'::text])))
+) with (fillfactor=70); -- owner pgquota_owner
+comment on column pgquota.hold.state is 'expired says that its units are back; a late settlement still makes it settled';
+
+CREATE INDEX hold_expiry ON pgquota.hold USING brin (expires_at);
+
+create table pgquota.hold_item (
+  tenant text collate "C" not null,
+  counter bigint not null,
+  expires_at timestamp with time zone not null,
+  hold uuid not null,
+  amount pgquota.amount not null,
+  constraint hold_item_pkey PRIMARY KEY (tenant, counter, expires_at, hold)
+); -- owner pgquota_owner
+
+create table pgquota.ledger (
+  tenant text collate "C" not null,
+  at timestamp with time zone not null,
+  operation uuid not null,
+  counter bigint not null,
+  entry bigint not null,
+  verb text collate "C" not null,
+  amount bigint not null,
+  used_after bigint not null,
+  ref uuid,
+  constraint ledger_amount_check CHECK ((amount <> 0)),
+  constraint ledger_used_after_check CHECK ((used_after >= 0))
+) partition by RANGE (at); -- owner pgquota_owner
+comment on column pgquota.ledger.ref is 'the hold that was settled, or the operation that was refunded';
+
+CREATE INDEX ledger_at ON pgquota.ledger USING btree (at);
+
+CREATE INDEX ledger_refund ON pgquota.ledger USING btree (tenant, ref) WHERE (verb = 'refund'::text);
+
+create table pgquota.ledger_rest (
+  tenant text collate "C" not null,
+  at timestamp with time zone not null,
+  operation uuid not null,
+  counter bigint not null,
+  entry bigint not null,
+  verb text collate "C" not null,
+  amount bigint not null,
+  used_after bigint not null,
+  ref uuid,
+  constraint ledger_amount_check CHECK ((amount <> 0)),
+  constraint ledger_used_after_check CHECK ((used_after >= 0))
+)
+  partition of pgquota.ledger DEFAULT; -- owner pgquota_owner
+
+create table pgquota.operation_key (
+  tenant text collate "C" not null,
+  key text collate "C" not null,
+  verb text collate "C" not null,
+  scope text collate "C" not null,
+  ref uuid,
+  ttl bigint,
+  meters text[] not null,
+  amounts bigint[] not null,
+  at timestamp with time zone not null,
+  answers pgquota.answer[],
+  constraint operation_key_key_check CHECK (((length(key) >= 1) AND (length(key) <= 200))),
+  constraint operation_key_pkey PRIMARY KEY (tenant, key)
+); -- owner pgquota_owner
+
+CREATE INDEX operation_key_at ON pgquota.operation_key USING brin (at);
+
+create table pgquota.plan_limit (
+  plan pgquota.name not null,
+  version integer not null,
+  ord integer not null,
+  from_at timestamp with time zone not null,
+  until_at timestamp with time zone default 'infinity'::timestamp with time zone not null,
+  name pgquota.name not null,
+  meter pgquota.name not null,
+  level integer not null,
+  per text collate "C" not null,
+  capacity pgquota.amount,
+  overage pgquota.amount,
+  ceiling bigint generated always as (((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))) stored,
+  mode text collate "C" not null,
+  billed boolean not null,
+  thresholds integer[] default '{}'::integer[] not null,
+  quiet_below numeric generated always as ((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) stored,
+  alone boolean default false not null,
+  message text,
+  constraint plan_limit_check CHECK ((until_at >= from_at)),
+  constraint plan_limit_level_check CHECK (((level >= 0) AND (level <= 8))),
+  constraint plan_limit_message_check CHECK ((length(message) <= 1000)),
+  constraint plan_limit_mode_check CHECK ((mode = ANY (ARRAY['enforce'::text, 'observe'::text, 'off'::text]))),
+  constraint plan_limit_ord_check CHECK ((ord > 0)),
+  constraint plan_limit_per_check CHECK (pgquota.is_per(per)),
+  constraint plan_limit_pkey PRIMARY KEY (plan, version, ord),
+  constraint plan_limit_plan_version_fkey FOREIGN KEY (plan, version) REFERENCES pgquota.plan_version(plan, version),
+  constraint plan_limit_plan_version_name_key UNIQUE (plan, version, name),
+  constraint plan_limit_thresholds_check CHECK (((cardinality(thresholds) <= 16) AND (0 < ALL (thresholds)) AND (1000 >= ALL (thresholds))))
+); -- owner pgquota_owner
+comment on column pgquota.plan_limit.until_at is 'when the next version takes over; the same as from_at if it never was in force';
+
+CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, meter, until_at);
+
+create table pgquota.plan_version (
+  plan pgquota.name not null,
+  version integer not null,
+  from_at timestamp with time zone not null,
+  published_at timestamp with time zone default pgquota.clock() not null,
+  constraint plan_version_pkey PRIMARY KEY (plan, version),
+  constraint plan_version_version_check CHECK ((version > 0))
+); -- owner pgquota_owner
+
+create table pgquota.setting (
+  only_row boolean default true not null,
+  default_plan pgquota.name,
+  default_zone text collate "C" default 'UTC'::text not null,
+  key_retention interval default '35 days'::interval not null,
+  ledger_retention interval default '400 days'::interval not null,
+  window_retention interval default '7 days'::interval not null,
+  longest_hold interval default '1 day'::interval not null,
+  constraint setting_key_retention_check CHECK ((key_retention > '00:00:00'::interval)),
+  constraint setting_ledger_retention_check CHECK ((ledger_retention > '31 days'::interval)),
+  constraint setting_longest_hold_check CHECK ((longest_hold > '00:00:00'::interval)),
+  constraint setting_only_row_check CHECK (only_row),
+  constraint setting_pkey PRIMARY KEY (only_row),
+  constraint setting_window_retention_check CHECK ((window_retention > '00:00:00'::interval))
+); -- owner pgquota_owner
+
+create table pgquota.tenant (
+  tenant text collate "C" not null,
+  plan pgquota.name,
+  zone text collate "C",
+  anchor timestamp without time zone default '2001-01-01 00:00:00'::timestamp without time zone not null,
+  adjusted boolean default false not null,
+  constraint tenant_pkey PRIMARY KEY (tenant),
+  constraint tenant_tenant_check CHECK ((pgquota.is_scope(tenant) AND (POSITION(('/'::text) IN (tenant)) = 0)))
+); -- owner pgquota_owner
+comment on table pgquota.tenant is 'Settings of a tenant; without a row, and where a column is null, the defaults of pgquota.setting hold';
+comment on column pgquota.tenant.adjusted is 'there are overrides or boosts, kept by a trigger: who has none need not look for them';
+
+CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+declare
+  v_month timestamp; -- in UTC
+  v_name text;
+  v_made int := 0;
+begin
+  for i in 0 .. p_months - 1 loop
+    v_month := date_trunc('month', p_from at time zone 'UTC') + make_interval(months => i);
+    v_name := 'ledger_' || to_char(v_month, 'YYYY_MM');
+    if to_regclass('pgquota.' || v_name) is null
+       and not exists (select from pgquota.ledger_rest
+                        where at >= v_month at time zone 'UTC'
+                          and at < (v_month + interval '1 month') at time zone 'UTC') then
+      execute format('create table pgquota.%I partition of pgquota.ledger for values from (%L) to (%L)',
+                     v_name, v_month at time zone 'UTC', (v_month + interval '1 month') at time zone 'UTC');
+      v_made := v_made + 1;
+    end if;
+  end loop;
+  return v_made;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
+ RETURNS SETOF pgquota.answer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  c_most constant bigint := 9223372036854775807;
+  v_now timestamptz;
+  v_one record;
+  v_answer pgquota.answer;
+  v_expires timestamptz;
+begin
+  if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
+     and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
+     and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
+    v_now := pgquota.clock();
+    -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
+    -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
+    -- If somebody else was at the counter, the guard is checked on its newest version.
+    update pgquota.counter c
+       set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
+           held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
+           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
+      from pgquota.plan_limit l
+     where l.plan = (select coalesce(t.plan, z.default_plan)
+                       from pgquota.setting z
+                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
+                      where t.adjusted is not true)
+       and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
+       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
+       and c.tenant = split_part(p_scope[1], '/', 1)
+       and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
+       and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
+       and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
+                               then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
+       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
+       and (p_key[1] is null
+            or not exists (select from pgquota.operation_key k
+                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
+               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select z.key_retention
+                                                                     from pgquota.setting z), true))
+    returning row(1, 'granted', null, null,
+                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
+                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
+                  c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
+                  p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
+                  '{}', l.message)::pgquota.answer as answer,
+              c.tenant, c.id as counter, c.entries, c.billed
+         into v_one;
+    if found then
+      v_answer := v_one.answer;
+      v_answer.operation := pgquota.operation_id(v_answer.at);
+      if p_verb = '{reserve}' then
+        v_answer.hold_state := 'open';
+        v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
+                                                   (select z.longest_hold from pgquota.setting z));
+      end if;
+      if p_key[1] is not null then
+        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+        values (v_one.tenant, p_key[1], p_verb[1], p_scope[1], null, p_ttl[1], p_meter, p_amount,
+                v_answer.at, array[v_answer])
+        on conflict do nothing;
+      end if;
+      if found then
+        if p_verb = '{reserve}' then
+          insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
+                                    taken_at, expires_at)
+          values (v_one.tenant, v_answer.operation, p_scope[1], p_meter, p_amount, array[v_one.counter],
+                  p_meter, v_answer.at, v_answer.expires_at);
+          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+          values (v_one.tenant, v_one.counter, v_answer.expires_at, v_answer.operation, p_amount[1]);
+        elsif v_one.billed then
+          insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+          values (v_one.tenant, v_answer.at, v_answer.operation, v_one.counter, v_one.entries, p_verb[1],
+                  p_amount[1], v_answer.used);
+        end if;
+        return next v_answer;
+        return;
+      end if;
+      -- A rival's answer to this key was committed while this call waited for the counter or for the key.
+      -- Take back what nobody has seen yet; the key tells the answer.
+      update pgquota.counter c
+         set used = c.used - case when p_verb = '{reserve}' then 0 else p_amount[1] end,
+             held = c.held - case when p_verb = '{reserve}' then p_amount[1] else 0 end,
+             entries = c.entries - (c.billed and p_verb <> '{reserve}')::int
+       where c.tenant = v_one.tenant and c.id = v_one.counter;
+    end if;
+  end if;
+  return query
+    select * from pgquota.apply_list(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount);
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
+ RETURNS SETOF pgquota.answer
+ LANGUAGE plpgsql
+AS $function$
+declare
+  c_most constant bigint := 9223372036854775807;
+  v_n constant int := coalesce(cardinality(p_verb), 0);
+  v_keyed constant boolean := cardinality(array_remove(p_key, null)) > 0;
+  v_keys text[];        -- tenant/key of each change
+  v_scopes text[];      -- null for a change that names a hold or an operation
+  i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
+  i_to int[];
+  i_take bigint[];      -- of each amount: what consume_up_to takes of it
+  v_now timestamptz;
+  v_at timestamptz;
+  v_low timestamptz;
+  v_high timestamptz;
+  v_status text[];
+  v_detail text[];
+  v_op uuid[];
+  v_expires timestamptz[];
+  v_state text[];       -- what becomes of the hold
+  v_late boolean[];
+  v_from int[];         -- the legs of change i are v_legs[v_from[i] .. v_to[i]]
+  v_to int[];
+  v_legs pgquota.leg[];
+  v_leg pgquota.leg;
+  v_hold pgquota.hold;
+  v_seen record;
+  -- of each leg
+  g_slot int[];
+  g_fits boolean[];
+  g_granted bigint[];
+  g_du bigint[];
+  g_dh bigint[];
+  g_charges boolean[];  -- false where another limit of the same change has charged the counter already
+  g_used bigint[];
+  g_held bigint[];
+  g_over bigint[];
+  g_crossed pgquota.alert[];
+  -- of each counter, its slot
+  s_tenant text[];
+  s_id bigint[];
+  s_used bigint[];
+  s_held bigint[];
+  s_entries bigint[];
+  s_du bigint[];        -- what this call adds
+  s_dh bigint[];
+  s_de bigint[];
+  s_last int[];         -- the change that touched it last
+  b_used bigint[];      -- as they were before this call
+  b_held bigint[];
+  l_tenant text[];      -- the counters that are locked
+  l_id bigint[];
+  m_tenant text[];      -- those that must be, to open windows
+  m_id bigint[];
+  v_reap boolean := false;
+  v_write boolean;
+  v_missing boolean;
+  v_covered boolean;
+  v_expired boolean;
+  v_denied boolean;
+  v_ok boolean;
+  v_deny boolean;
+  v_verb text;
+  v_slot int;
+  v_rows int;
+  v_take bigint;
+  v_d bigint;
+  v_u bigint;
+  v_h bigint;
+  v_e bigint;
+  v_answers pgquota.answer[];
+  v_answer pgquota.answer;
+  -- rows to write
+  w_ledger pgquota.ledger[];
+  w_alerts pgquota.alert[];
+  w_holds pgquota.hold[];
+  w_items pgquota.hold_item[];
+begin
+  if v_n = 0 or v_n <> all (array[coalesce(cardinality(p_scope), 0), coalesce(cardinality(p_key), 0),
+                                  coalesce(cardinality(p_ref), 0), coalesce(cardinality(p_ttl), 0)])
+     or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
+     or array_position(p_scope, null) is not null
+     or cardinality(p_change) <> all (array[cardinality(p_meter), cardinality(p_amount)])
+     or array_position(p_amount, null) is not null
+     or 0 > any (p_amount) or 4611686018427387904 < any (p_amount) then
+    raise exception 'malformed call of pgquota.apply' using errcode = 'PQ001',
+      hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter';
+  end if;
+  i_from := array_fill(1, array[v_n]);
+  i_to := array_fill(0, array[v_n]);
+  for j in 1 .. cardinality(p_change) loop
+    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
+      raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
+        hint = 'amounts are listed in the order of their changes, numbered from 1';
+    end if;
+    if i_to[p_change[j]] = 0 then
+      i_from[p_change[j]] := j;
+    elsif p_meter[j] <= p_meter[j - 1] collate "C" then
+      raise exception 'change % names meter "%" twice or out of order', p_change[j], p_meter[j]
+        using errcode = 'PQ001', hint = 'the meters of a change are sorted, each named once';
+    end if;
+    i_to[p_change[j]] := j;
+  end loop;
+  for i in 1 .. v_n loop
+    v_scopes[i] := case when p_ref[i] is null then p_scope[i] end;
+    v_keys[i] := split_part(p_scope[i], '/', 1) || '/' || p_key[i];
+    if (p_ref[i] is null) = (p_verb[i] in ('settle', 'release', 'extend', 'refund'))
+       or p_verb[i] in ('reserve', 'extend') and (p_ttl[i] > 0) is not true then
+      raise exception 'change %: % needs %', i, p_verb[i],
+        case when p_ref[i] is null and p_verb[i] <> 'reserve' then 'a hold or operation'
+             when p_verb[i] in ('reserve', 'extend') then 'a time to live'
+             else 'no hold or operation' end using errcode = 'PQ001';
+    end if;
+  end loop;
+  -- Settlements, releases and refunds always fit and name their counters: they are locked at once.
+  if not p_verb && '{consume,consume_up_to,record,reserve,check,extend}' then
+    select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into l_tenant, l_id
+      from (select h.tenant, unnest(h.counters) as id
+              from unnest(p_verb, p_scope, p_ref) q (verb, tenant, ref)
+              join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and q.verb <> 'refund'
+            union
+            select e.tenant, e.counter
+              from unnest(p_verb, p_scope, p_ref) q (verb, tenant, ref)
+              join pgquota.ledger e on e.at = pgquota.operation_at(q.ref) and e.tenant = q.tenant
+                                   and e.operation = q.ref and q.verb = 'refund') x;
+  end if;
+
+  loop
+    if l_id is not null then
+      perform from (select c.id from unnest(l_tenant, l_id) k (tenant, id)
+                      join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
+                     order by c.id for no key update of c) l;
+      if v_reap then
+        perform pgquota.reap(l_tenant, l_id, pgquota.clock());
+      end if;
+    end if;
+    v_now := pgquota.clock();
+    v_status := array_fill(null::text, array[v_n]);
+    v_detail := v_status;
+    v_state := v_status;
+    v_op := array_fill(null::uuid, array[v_n]);
+    v_expires := array_fill(null::timestamptz, array[v_n]);
+    v_late := array_fill(false, array[v_n]);
+    w_ledger := '{}'; w_alerts := '{}'; w_holds := '{}'; w_items := '{}';
+
+    -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
+    if v_keyed then
+      for v_seen in
+          select * from pgquota.seen_keys(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount,
+                                          v_now) loop
+        v_status[v_seen.change] := v_seen.status;
+        v_detail[v_seen.change] := v_seen.detail;
+      end loop;
+    end if;
+
+    -- The legs of changes that look for their limits, then of those that name a hold or an operation.
+    v_legs := array(select l
+                      from unnest(pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now)) l
+                     order by l.change, l.ord);
+    for i in 1 .. v_n loop
+      continue when v_status[i] is not null or p_ref[i] is null;
+      v_verb := p_verb[i];
+      if v_verb = 'refund' then
+        v_legs := v_legs || array(select l from pgquota.refund_legs(i, p_scope[i], p_ref[i], v_now) l);
+        continue;
+      end if;
+      select * into v_hold from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i];
+      if not found then
+        v_status[i] := 'unknown_hold';
+        continue;
+      end if;
+      v_late[i] := v_hold.state = 'expired' or v_hold.expires_at <= v_now;
+      if v_verb = 'extend' and (v_hold.state <> 'open' or v_late[i]) then
+        v_status[i] := 'hold_ended';
+        v_detail[i] := case when v_hold.state = 'open' then 'expired' else v_hold.state end;
+      elsif v_hold.answers is not null then
+        v_status[i] := 'ended';
+      elsif not p_meter[i_from[i]:i_to[i]] <@ v_hold.meters then
+        v_status[i] := 'meter_not_held';
+        v_detail[i] := (select m from unnest(p_meter[i_from[i]:i_to[i]]) m
+                         where m <> all (v_hold.meters) limit 1);
+      else
+        v_state[i] := case when v_verb = 'settle' then 'settled' when v_verb = 'extend' then 'open'
+                           when v_late[i] then 'expired' else 'released' end;
+        v_expires[i] := v_hold.expires_at;
+        if v_verb = 'extend' then
+          v_expires[i] := greatest(v_hold.expires_at, least(
+              v_now + p_ttl[i] * interval '1 millisecond',
+              v_hold.taken_at + (select z.longest_hold from pgquota.setting z)));
+        end if;
+        v_legs := v_legs || array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
+      end if;
+    end loop;
+
+    -- Which legs are whose; which counters there are.
+    v_from := array_fill(1, array[v_n]);
+    v_to := array_fill(0, array[v_n]);
+    i_take := p_amount;
+    s_tenant := '{}'; s_id := '{}'; s_used := '{}'; s_held := '{}'; s_entries := '{}';
+    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_last := '{}';
+    g_slot := '{}';
+    for g in 1 .. coalesce(cardinality(v_legs), 0) loop
+      v_leg := v_legs[g];
+      if v_to[v_leg.change] = 0 then
+        v_from[v_leg.change] := g;
+      end if;
+      v_to[v_leg.change] := g;
+      g_slot[g] := null;
+      if v_leg.input is not null then
+        i_take[v_leg.input] := -1; -- a limit was found for it
+      end if;
+      if v_leg.counter is not null and v_leg.mode <> 'off' then
+        v_slot := array_position(s_id, v_leg.counter);
+        if v_slot is null then
+          s_id := s_id || v_leg.counter;
+          v_slot := cardinality(s_id);
+          s_tenant[v_slot] := split_part(v_leg.scope, '/', 1);
+          s_used[v_slot] := v_leg.used;
+          s_held[v_slot] := v_leg.held;
+          s_entries[v_slot] := v_leg.entries;
+          s_du[v_slot] := 0;
+          s_dh[v_slot] := 0;
+          s_de[v_slot] := 0;
+          s_last[v_slot] := 0;
+        end if;
+        g_slot[g] := v_slot;
+      end if;
+    end loop;
+    for j in 1 .. cardinality(p_change) loop
+      if i_take[j] >= 0 and p_ref[p_change[j]] is null and v_status[p_change[j]] is null then
+        v_status[p_change[j]] := pgquota.why_no_limit(p_scope[p_change[j]], p_meter[j], v_now);
+        v_detail[p_change[j]] := p_meter[j];
+      end if;
+    end loop;
+    i_take := p_amount;
+    b_used := s_used;
+    b_held := s_held;
+
+    -- Decide, in order, each change on what the ones before it left.
+    g_fits := '{}'; g_granted := '{}'; g_du := '{}'; g_dh := '{}'; g_charges := '{}';
+    g_used := '{}'; g_held := '{}';
+    v_low := null; v_high := null;
+    v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
+    for i in 1 .. v_n loop
+      continue when v_status[i] is not null;
+      v_verb := p_verb[i];
+      if v_keys[i] is not null then
+        v_slot := array_position(v_keys, v_keys[i]);
+        if v_slot < i and v_status[v_slot] = 'granted' then
+          v_status[i] := 'same_key'; -- answered at the end, out of the row that the first one writes
+          continue;
+        end if;
+      end if;
+      if v_verb = 'refund' and v_to[i] = 0 then
+        v_status[i] := 'unknown_operation';
+        continue;
+      end if;
+      if v_verb = 'consume_up_to' then
+        for g in v_from[i] .. v_to[i] loop
+          v_leg := v_legs[g];
+          if v_leg.mode = 'enforce' and v_leg.ceiling is not null then
+            v_slot := g_slot[g];
+            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0, v_leg.ceiling
+                - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
+          end if;
+        end loop;
+      end if;
+      v_ok := true;
+      v_deny := v_verb in ('consume', 'reserve', 'extend', 'check');
+      for g in v_from[i] .. v_to[i] loop
+        v_leg := v_legs[g];
+        continue when v_leg.mode = 'off';
+        v_slot := g_slot[g];
+        v_u := coalesce(s_used[v_slot], 0);
+        v_h := coalesce(s_held[v_slot], 0);
+        v_take := v_leg.amount;
+        if v_leg.input is null then
+          v_slot := array_position(p_meter[i_from[i]:i_to[i]], v_leg.meter);
+          v_take := case when v_slot is not null then p_amount[i_from[i] + v_slot - 1]
+                         when v_verb = 'settle' then v_leg.amount
+                         when v_verb = 'refund' and i_to[i] = 0 then v_leg.took
+                         else 0 end;
+        elsif v_verb = 'consume_up_to' then
+          v_take := i_take[v_leg.input];
+        end if;
+        if v_verb = 'refund' and v_take > v_leg.took then
+          v_status[i] := 'refund_too_large';
+          v_detail[i] := v_leg.took || ' ' || v_leg.meter;
+          exit;
+        end if;
+        g_du[g] := case v_verb when 'reserve' then 0 when 'extend' then 0 when 'release' then 0
+                               when 'refund' then -v_take else v_take end;
+        g_dh[g] := case v_verb when 'reserve' then v_take when 'extend' then v_take
+                               when 'settle' then -v_leg.took when 'release' then -v_leg.took else 0 end;
+        v_d := case when v_verb = 'consume_up_to' then v_leg.amount else g_du[g] + g_dh[g] end;
+        g_fits[g] := v_d <= 0 or v_leg.ceiling is null or v_d <= v_leg.ceiling - v_u - v_h;
+        g_granted[g] := v_take;
+        g_used[g] := v_u;
+        g_held[g] := v_h;
+        if g_du[g] + g_dh[g] > c_most - v_u - v_h then
+          v_status[i] := 'counter_full';
+          v_detail[i] := v_leg.name;
+          exit;
+        end if;
+        v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
+      end loop;
+      continue when v_status[i] is not null;
+      if not v_ok then
+        v_status[i] := 'denied';
+        v_denied := true;
+        continue;
+      end if;
+      v_status[i] := 'granted';
+      continue when v_verb = 'check';
+      v_write := true;
+      for g in v_from[i] .. v_to[i] loop
+        v_leg := v_legs[g];
+        continue when v_leg.mode = 'off';
+        v_slot := g_slot[g];
+        v_expired := v_expired or v_leg.expired > 0;
+        if v_leg.input is not null then
+          v_low := greatest(v_low, v_leg.start_at);
+          v_high := least(v_high, v_leg.end_at);
+        end if;
+        if v_slot is null then
+          v_missing := true;
+        else
+          v_covered := v_covered and coalesce(v_leg.counter = any (l_id), false);
+          g_charges[g] := s_last[v_slot] <> i;
+          if g_charges[g] then
+            s_last[v_slot] := i;
+            s_du[v_slot] := s_du[v_slot] + g_du[g];
+            s_dh[v_slot] := s_dh[v_slot] + g_dh[g];
+            s_used[v_slot] := s_used[v_slot] + g_du[g];
+            s_held[v_slot] := s_held[v_slot] + g_dh[g];
+            s_de[v_slot] := s_de[v_slot] + (v_leg.billed and g_du[g] <> 0)::int;
+          end if;
+        end if;
+      end loop;
+    end loop;
+
+    v_at := v_now;
+    if not v_write then
+      -- A rival with the same key may have been answered between the look at the keys and that at the
+      -- counters; it is visible now.
+      continue when v_denied and v_keyed and exists (
+          select from pgquota.seen_keys(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount,
+                                        v_now) k where v_status[k.change] = 'denied');
+      -- A stricter caller looks through an old snapshot: a lock tells whether its denial still stands.
+      if v_denied and l_id is null and current_setting('transaction_isolation') <> 'read committed' then
+        l_tenant := s_tenant;
+        l_id := s_id;
+        continue;
+      end if;
+    elsif v_missing then
+      -- Open the windows. Those before them are closed under their locks, which are taken in one go with
+      -- those of the other counters, in order.
+      select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into m_tenant, m_id
+        from (select split_part(l.scope, '/', 1) as tenant, l.ended as id
+                from unnest(v_legs) l
+               where l.counter is null and l.ended is not null and l.mode <> 'off'
+                 and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+              union
+              select * from unnest(s_tenant, s_id)) x;
+      if not m_id <@ coalesce(l_id, '{}') then
+        l_tenant := m_tenant;
+        l_id := m_id;
+        continue;
+      end if;
+      update pgquota.counter c set current = false
+        from unnest(v_legs) l
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
+      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
+      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
+             bool_or(l.billed)
+        from unnest(v_legs) l
+       where l.counter is null and l.mode <> 'off'
+         and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+       group by l.scope, l.meter, l.per
+       order by l.scope collate "C", l.meter collate "C", l.per collate "C"
+      on conflict do nothing;
+      continue;
+    elsif not v_covered or v_expired then
+      v_reap := v_reap or v_expired;
+      l_tenant := s_tenant;
+      l_id := s_id;
+      continue;
+    else
+      -- Locked and decided: what fits is known, so there is no guard.
+      update pgquota.counter c
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+        from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
+       where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
+      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
+    end if;
+
+    -- Answers, and what is to be written beside the counters.
+    s_used := b_used;
+    s_held := b_held;
+    v_answers := '{}'; g_over := '{}';
+    for i in 1 .. v_n loop
+      continue when v_status[i] in ('replay', 'ended', 'same_key');
+      if v_status[i] = 'granted' and p_verb[i] <> 'check' then
+        v_op[i] := pgquota.operation_id(v_at);
+        if p_verb[i] = 'reserve' then
+          v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
+                                       (select z.longest_hold from pgquota.setting z));
+          v_state[i] := 'open';
+          w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
+              p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
+              'open', null)::pgquota.hold;
+        end if;
+      end if;
+      v_answer := row(i, v_status[i], v_detail[i], v_op[i], v_at, false, v_late[i], v_state[i], v_expires[i],
+                      null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+                      null, null);
+      v_ok := false;
+      for g in v_from[i] .. v_to[i] loop
+        v_leg := v_legs[g];
+        continue when v_leg.mode = 'off' or g_used[g] is null;
+        v_ok := true;
+        v_slot := g_slot[g];
+        g_crossed := '{}';
+        g_over[g] := 0;
+        if v_op[i] is not null then
+          if g_charges[g] then
+            s_used[v_slot] := s_used[v_slot] + g_du[g];
+            s_held[v_slot] := s_held[v_slot] + g_dh[g];
+            if v_leg.billed and g_du[g] <> 0 then
+              s_entries[v_slot] := s_entries[v_slot] + 1;
+              w_ledger := w_ledger || row(s_tenant[v_slot], v_at, v_op[i], s_id[v_slot], s_entries[v_slot],
+                  p_verb[i], g_du[g], s_used[v_slot], p_ref[i])::pgquota.ledger;
+            end if;
+            if p_verb[i] = 'reserve' then
+              v_rows := cardinality(w_holds);
+              w_holds[v_rows].counters := w_holds[v_rows].counters || s_id[v_slot];
+              w_holds[v_rows].counter_meters := w_holds[v_rows].counter_meters || v_leg.meter;
+              w_items := w_items || row(s_tenant[v_slot], s_id[v_slot], v_expires[i], v_op[i],
+                                        g_dh[g])::pgquota.hold_item;
+            end if;
+          end if;
+          g_used[g] := s_used[v_slot];
+          g_held[g] := s_held[v_slot];
+          g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
+                             greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
+          if g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
+            g_crossed := array(select a from unnest(pgquota.reached(v_leg, g_used[g], v_op[i], v_at)) a
+                                where not exists (select from unnest(w_alerts) w
+                                                   where w.counter = a.counter and w.percent = a.percent
+                                                     and w.limit_name = a.limit_name));
+            w_alerts := w_alerts || g_crossed;
+          end if;
+        end if;
+        v_answer.limit_name := v_leg.name;
+        v_answer.meter := v_leg.meter;
+        v_answer.scope := v_leg.scope;
+        v_answer.mode := v_leg.mode;
+        v_answer.per := v_leg.per;
+        v_answer.capacity := v_leg.capacity;
+        v_answer.ceiling := v_leg.ceiling;
+        v_answer.used := g_used[g];
+        v_answer.held := g_held[g];
+        v_answer.start_at := v_leg.start_at;
+        v_answer.end_at := v_leg.end_at;
+        v_answer.fits := g_fits[g];
+        v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
+        v_answer.overage := g_over[g];
+        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
+        v_answer.message := v_leg.message;
+        v_answers := v_answers || v_answer;
+      end loop;
+      if not v_ok then
+        v_answers := v_answers || v_answer;
+      end if;
+    end loop;
+    exit when not v_write or not v_keyed;
+    insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+    select split_part(q.scope, '/', 1), q.key, q.verb, q.scope, q.ref, q.ttl,
+           p_meter[i_from[q.ord]:i_to[q.ord]], p_amount[i_from[q.ord]:i_to[q.ord]], v_at,
+           array(select a from unnest(v_answers) a where a.change = q.ord)
+      from unnest(p_verb, p_scope, p_key, p_ref, p_ttl, v_status) with ordinality
+           q (verb, scope, key, ref, ttl, status, ord)
+     where q.key is not null and q.status = 'granted' and q.verb <> 'check'
+     order by split_part(q.scope, '/', 1) collate "C", q.key collate "C"
+    on conflict do nothing;
+    get diagnostics v_rows = row_count;
+    exit when v_rows = (select count(*) from unnest(p_verb, p_key, v_status) q (verb, key, status)
+                         where q.key is not null and q.status = 'granted' and q.verb <> 'check');
+    -- A rival's answer to one of the keys was committed while this call waited for the key. Take back what
+    -- nobody has seen yet, and look again: the key tells the answer now.
+    delete from pgquota.operation_key k using unnest(p_scope, p_key) q (scope, key)
+     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.answers[1].operation = any (v_op);
+    update pgquota.counter c
+       set used = c.used - s.used, held = c.held - s.held, entries = c.entries - s.entries
+      from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
+     where c.tenant = s.tenant and c.id = s.id;
+    l_tenant := s_tenant;
+    l_id := s_id;
+  end loop;
+
+  if v_write then
+    if cardinality(w_holds) > 0 then
+      insert into pgquota.hold select h.* from unnest(w_holds) h;
+      insert into pgquota.hold_item select t.* from unnest(w_items) t;
+    end if;
+    if cardinality(w_ledger) > 0 then
+      insert into pgquota.ledger select e.* from unnest(w_ledger) e;
+    end if;
+    if cardinality(w_alerts) > 0 then
+      insert into pgquota.alert select a.* from unnest(w_alerts) a;
+    end if;
+  end if;
+  foreach v_answer in array v_answers loop
+    return next v_answer;
+  end loop;
+  for i in 1 .. v_n loop
+    if p_verb[i] in ('settle', 'release', 'extend') and v_status[i] = 'granted' then
+      delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
+       where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
+         and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
+      update pgquota.hold h
+         set state = v_state[i], expires_at = v_expires[i],
+             amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
+                 select m.amount + coalesce(q.amount, 0)
+                   from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
+                   left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
+                             q (meter, amount) on q.meter = m.meter
+                  order by m.ord) end,
+             answers = case when p_verb[i] <> 'extend'
+                            then array(select a from unnest(v_answers) a where a.change = i) end
+       where h.tenant = p_scope[i] and h.id = p_ref[i];
+      if p_verb[i] = 'extend' then
+        insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+        select h.tenant, c.id, h.expires_at, h.id, m.amount
+          from pgquota.hold h, unnest(h.counters, h.counter_meters) c (id, meter),
+               unnest(h.meters, h.amounts) m (meter, amount)
+         where h.tenant = p_scope[i] and h.id = p_ref[i] and m.meter = c.meter;
+      end if;
+    end if;
+    -- What was answered before is answered again.
+    if v_status[i] = 'ended' then
+      v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
+    elsif v_status[i] in ('replay', 'same_key') then
+      for v_seen in
+          select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
+                                          array_fill(1, array[i_to[i] - i_from[i] + 1]),
+                                          p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
+        v_status[i] := v_seen.status;
+        v_detail[i] := v_seen.detail;
+      end loop;
+      v_answers := (select k.answers from pgquota.operation_key k
+                     where k.tenant = split_part(p_scope[i], '/', 1) and k.key = p_key[i]);
+    else
+      continue;
+    end if;
+    if v_status[i] in ('ended', 'replay') then
+      foreach v_answer in array v_answers loop
+        v_answer.change := i;
+        v_answer.replayed := true;
+        return next v_answer;
+      end loop;
+    else
+      v_answer := null;
+      v_answer.change := i;
+      v_answer.status := v_status[i];
+      v_answer.detail := v_detail[i];
+      v_answer.at := v_at;
+      return next v_answer;
+    end if;
+  end loop;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.balances(p_scope text)
+ RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, remaining bigint, start_at timestamp with time zone, end_at timestamp with time zone)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select r.name, r.meter, r.scope, r.mode, r.per, r.capacity, r.used, r.held,
+         greatest(0, r.capacity - r.used - r.held), r.start_at, r.end_at
+    from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r
+   order by r.ord
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.balances(p_scope text) to pgquota_admin;
+grant execute on function pgquota.balances(p_scope text) to pgquota_app;
+grant execute on function pgquota.balances(p_scope text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.check_counter()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if new.end_at <= new.start_at or not pgquota.is_scope(new.scope)
+     or split_part(new.scope, '/', 1) <> new.tenant then
+    raise exception 'scope "%" cannot have a counter from % to %', new.scope, new.start_at, new.end_at
+      using errcode = 'check_violation',
+            hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
+  end if;
+  return new;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.check_counter() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.clock()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+RETURN clock_timestamp(); -- owner pgquota_owner
+grant execute on function pgquota.clock() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone)
+ RETURNS SETOF pgquota.leg
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
+         coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
+         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries,
+         c.start_at, c.end_at, coalesce(i.amount, 0)
+    from pgquota.hold h
+   cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+    join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
+   cross join lateral (select x.amount from unnest(h.meters, h.amounts) x (meter, amount)
+                        where x.meter = u.meter) m
+    left join pgquota.hold_item i
+      on i.tenant = h.tenant and i.counter = u.counter and i.expires_at = h.expires_at and i.hold = h.id
+    left join lateral (select * from unnest(pgquota.resolve(array[h.scope], '{1}', '{null}', '{0}', p_now)) r
+                        where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
+      on true
+   where h.tenant = p_tenant and h.id = p_hold
+   order by r.ord, c.id
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.is_per(p_per text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((p_per = ANY (ARRAY['lifetime'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'quarter'::text, 'year'::text])) OR CASE WHEN (p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'::text) THEN ((split_part(p_per, ':'::text, 2))::bigint <= (366 * 86400)) ELSE false END); -- owner pgquota_owner
+grant execute on function pgquota.is_per(p_per text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((p_scope !~ '[[:cntrl:]]'::text) AND (p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s'::text) AND (p_scope !~ '\s(/|$)'::text)); -- owner pgquota_owner
+grant execute on function pgquota.is_scope(p_scope text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.key_time(p_key text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'::text) THEN pgquota.operation_at((p_key)::uuid) ELSE NULL::timestamp with time zone END; -- owner pgquota_owner
+grant execute on function pgquota.key_time(p_key text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.operation_at(p_operation uuid)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select timestamptz 'epoch'
+         + (('x' || translate(left(p_operation::text, 13), '-', ''))::bit(48)::bigint * 1000
+            + ('x' || substr(p_operation::text, 16, 3))::bit(12)::int) * interval '1 microsecond'
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.operation_at(p_operation uuid) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+RETURN ((((lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint / 1000)), 12, '0'::text) || '7'::text) || lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint % (1000)::bigint)), 3, '0'::text)) || substr((gen_random_uuid())::text, 20)))::uuid; -- owner pgquota_owner
+grant execute on function pgquota.operation_id(p_at timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone)
+ RETURNS pgquota.alert[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(array_agg(row(split_part(p_leg.scope, '/', 1), p_leg.counter, p_leg.name, p.percent,
+                                p_leg.capacity, p_used, p_operation, p_at)::pgquota.alert
+                            order by p.percent), '{}')
+    from unnest(p_leg.thresholds) p (percent)
+   where p_leg.capacity > 0 and p_used >= p_leg.capacity::numeric * p.percent / 100
+     and not exists (select from pgquota.alert a
+                      where a.tenant = split_part(p_leg.scope, '/', 1) and a.counter = p_leg.counter
+                        and a.limit_name = p_leg.name and a.percent = p.percent
+                        and a.capacity = p_leg.capacity)
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+declare
+  v_holds uuid[];
+begin
+  with gone as (
+    delete from pgquota.hold_item i using unnest(p_tenant, p_counter) k (tenant, counter)
+     where i.tenant = k.tenant and i.counter = k.counter and i.expires_at <= p_now
+    returning i.tenant, i.counter, i.hold, i.amount
+  ), back as (
+    update pgquota.counter c set held = c.held - g.amount
+      from (select tenant, counter, sum(amount)::bigint as amount from gone group by tenant, counter) g
+     where c.tenant = g.tenant and c.id = g.counter
+  )
+  select array_agg(distinct hold) into v_holds from gone;
+  with l as materialized (
+    select h.tenant, h.id from pgquota.hold h
+     where h.tenant = any (p_tenant) and h.id = any (v_holds) and h.state = 'open'
+     order by h.id for no key update)
+  update pgquota.hold h set state = 'expired' from l where h.tenant = l.tenant and h.id = l.id;
+  return coalesce(cardinality(v_holds), 0);
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone)
+ RETURNS SETOF pgquota.leg
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
+         coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
+         -- a reset in between has given back already: a counter does not go below zero
+         greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
+    from (select e.counter, sum(e.amount)::bigint as amount
+            from pgquota.ledger e
+           where e.tenant = p_tenant and e.operation = p_operation
+             and e.at = pgquota.operation_at(p_operation) and e.amount > 0
+           group by e.counter) e
+    join pgquota.counter c on c.tenant = p_tenant and c.id = e.counter
+    left join lateral (select -sum(x.amount)::bigint as given
+                         from pgquota.ledger x
+                        where x.tenant = p_tenant and x.ref = p_operation and x.verb = 'refund'
+                          and x.counter = e.counter) g on true
+    left join lateral (select * from unnest(pgquota.resolve(array[c.scope], '{1}', '{null}', '{0}', p_now)) r
+                        where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
+      on true
+   order by r.ord, c.id
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
+ RETURNS pgquota.leg[]
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+declare
+  c_most constant bigint := 4611686018427387904;
+  v_legs pgquota.leg[];
+  v_leg pgquota.leg;
+  v_adjusted boolean;
+  v_special boolean;
+  v_tenant text;
+  v_zone text;
+  v_anchor timestamp;
+  v_overrides bigint[];
+  v_boost numeric;
+begin
+  select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
+                       l.capacity, l.ceiling, coalesce(c.billed, l.billed),
+                       l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
+                       c.start_at, c.end_at, null)::pgquota.leg),
+         bool_or(t.adjusted),
+         bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
+    into v_legs, v_adjusted, v_special
+    from unnest(p_change, p_meter, p_amount) with ordinality q (change, meter, amount, input)
+   cross join pgquota.setting z
+    left join pgquota.tenant t on t.tenant = split_part(p_scope[q.change], '/', 1)
+    join pgquota.plan_limit l
+      on l.plan = coalesce(t.plan, z.default_plan) and l.until_at > p_now and l.from_at <= p_now
+     and l.level < cardinality(string_to_array(p_scope[q.change], '/'))
+     and (l.meter = q.meter or q.meter is null)
+   cross join lateral (select case when l.level = 0 then split_part(p_scope[q.change], '/', 1)
+         else array_to_string((string_to_array(p_scope[q.change], '/'))[:l.level + 1], '/') end) s (scope)
+    left join pgquota.counter c
+      on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
+     and c.meter = l.meter and c.per = l.per and c.current;
+  if v_legs is null or not (coalesce(v_adjusted, false) or v_special) then
+    return v_legs;
+  end if;
+  for g in 1 .. cardinality(v_legs) loop
+    v_leg := v_legs[g];
+    v_tenant := split_part(v_leg.scope, '/', 1);
+    if v_adjusted then
+      select array_agg(a.capacity::bigint order by length(a.scope) desc, a.from_at desc, a.made_at desc)
+             filter (where a.kind = 'override'),
+             sum(a.capacity) filter (where a.kind = 'boost')
+        into v_overrides, v_boost
+        from pgquota.adjustment a
+       where a.tenant = v_tenant and a.limit_name = v_leg.name
+         and a.from_at <= p_now and a.until_at > p_now
+         and starts_with(v_leg.scope || '/', a.scope || '/');
+      v_boost := least(c_most, coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
+                                                           else v_overrides[1] end);
+      v_legs[g].ceiling := v_boost + (v_leg.ceiling - v_leg.capacity);
+      v_legs[g].capacity := v_boost;
+    end if;
+    if v_leg.counter is null or v_leg.end_at <= p_now then
+      -- The newest window has ended, or there is none. While it runs it counts, whatever zone or anchor
+      -- say now: so a changed zone waits for its end, and a clock that stepped back cannot leave it.
+      select coalesce(t.zone, z.default_zone), coalesce(t.anchor, timestamp '2001-01-01')
+        into v_zone, v_anchor
+        from pgquota.setting z left join pgquota.tenant t on t.tenant = v_tenant;
+      select greatest(w.start_at, v_leg.end_at), w.end_at into v_leg.start_at, v_leg.end_at
+        from pgquota.window_at(v_leg.per, p_now, v_zone, v_anchor) w;
+      v_legs[g].start_at := v_leg.start_at;
+      v_legs[g].end_at := v_leg.end_at;
+      v_legs[g].counter := null;
+      v_legs[g].ended := v_leg.counter;
+      v_legs[g].used := 0;
+      v_legs[g].held := 0;
+      v_legs[g].entries := 0;
+    elsif v_leg.held > 0 then
+      v_legs[g].expired := coalesce((select sum(i.amount)::bigint from pgquota.hold_item i
+                                      where i.tenant = v_tenant and i.counter = v_leg.counter
+                                        and i.expires_at <= p_now), 0);
+      v_legs[g].held := v_leg.held - v_legs[g].expired;
+    end if;
+  end loop;
+  return v_legs;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.schema_version()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+RETURN 5; -- owner pgquota_owner
+grant execute on function pgquota.schema_version() to pgquota_admin;
+grant execute on function pgquota.schema_version() to pgquota_app;
+grant execute on function pgquota.schema_version() to pgquota_report;
+grant execute on function pgquota.schema_version() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
+ RETURNS TABLE(change integer, status text, detail text)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select q.change::int,
+         case when k.answers is null or k.at < p_now - z.key_retention then 'key_expired'
+              when d.field is not null then 'key_conflict'
+              else 'replay' end,
+         d.field
+    from unnest(p_verb, p_scope, p_key, p_ref, p_ttl) with ordinality
+           q (verb, scope, key, ref, ttl, change)
+   cross join pgquota.setting z
+    left join pgquota.operation_key k on k.tenant = split_part(q.scope, '/', 1) and k.key = q.key
+   cross join lateral (
+         select coalesce(array_agg(m.meter order by m.meter collate "C"), '{}') as meters,
+                coalesce(array_agg(m.amount order by m.meter collate "C"), '{}') as amounts
+           from unnest(p_change, p_meter, p_amount) m (change, meter, amount)
+          where m.change = q.change) m
+   cross join lateral (
+         select case when k.verb <> q.verb then 'verb'
+                     when k.scope <> q.scope then 'scope'
+                     when k.ref is distinct from q.ref then 'ref'
+                     when k.ttl is distinct from q.ttl then 'ttl'
+                     when k.meters <> m.meters then 'meters'
+                     when k.amounts <> m.amounts then 'amounts' end as field) d
+   where q.key is not null
+     and (k.key is not null
+          -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
+          or pgquota.key_time(q.key) < p_now - z.key_retention)
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select case when count(p.plan) = 0 then 'unknown_tenant'
+              when count(l.name) = 0 then 'no_version'
+              when bool_or(l.meter = p_meter) then 'scope_too_short'
+              else 'unknown_meter' end
+    from pgquota.setting z
+    left join pgquota.tenant t on t.tenant = split_part(p_scope, '/', 1)
+   cross join lateral (select coalesce(t.plan, z.default_plan) as plan) p
+    left join pgquota.plan_limit l on l.plan = p.plan and l.from_at <= p_now and l.until_at > p_now
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone)
+ RETURNS TABLE(start_at timestamp with time zone, end_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE ROWS 1
+AS $function$
+  -- The boundary with the latest local time need not be the latest instant that has passed. A local
+  -- time that comes twice (clocks go back) means its second coming, which may be ahead; one that
+  -- never comes (clocks go forward) is read with the offset before, and lies ahead by as much as
+  -- was skipped. The one before it has passed then: no zone ever moved by more than a day.
+  -- Where a whole day was skipped two boundaries are one instant; it starts one window, not two.
+  select case when per = 'fixed' then p_at
+              when per = 'lifetime' then '-infinity'
+              when seconds is not null then bin
+              when boundary <= p_at then boundary
+              else (p_anchor + make_interval(months => (n - 1) * months, days => (n - 1) * days))
+                   at time zone p_zone
+         end,
+         case when per = 'fixed' then p_at + make_interval(secs => seconds)
+              when per = 'lifetime' then 'infinity'
+              when seconds is not null then bin + make_interval(secs => seconds)
+              when boundary > p_at then boundary
+              else (p_anchor + make_interval(months => (n + 1) * months, days => (n + 1) * days))
+                   at time zone p_zone
+         end
+    from (select *,
+                 (p_anchor + make_interval(months => n * months, days => n * days))
+                 at time zone p_zone as boundary
+            from (-- n: the boundary with the latest local time that is not after local
+                  select per, seconds, bin, months, days,
+                         guess - (p_anchor + make_interval(months => guess * months,
+                                                           days => guess * days) > local)::int as n
+                    from (-- guess: n, or one more, as it looks at whole days or months only
+                          select *,
+                                 case when days > 0
+                                      then floor((local::date - p_anchor::date) / days::float8)
+                                      else floor(((date_part('year', local)
+                                                   - date_part('year', p_anchor)) * 12
+                                                  + date_part('month', local)
+                                                  - date_part('month', p_anchor)) / months)
+                                 end::int as guess
+                            from (select *,
+                                         case when months + days > 0
+                                              then p_at at time zone p_zone
+                                         end as local,
+                                         -- Hours are instants apart, not local times, and so the
+                                         -- same whatever clocks do. Their origin is moved before
+                                         -- all times because the first releases of some majors
+                                         -- put a boundary before the origin one bin too early.
+                                         case per
+                                           when 'hour' then
+                                             date_bin('1 hour', p_at, (p_anchor at time zone p_zone)
+                                                                      - interval '24000000 hours')
+                                           when 'aligned' then
+                                             date_bin(make_interval(secs => seconds), p_at,
+                                                      timestamptz 'epoch')
+                                         end as bin
+                                    from (select split_part(p_per, ':', 1) as per,
+                                                 case when p_per = 'hour' then 3600
+                                                      when p_per like '%:%'
+                                                      then split_part(p_per, ':', 2)::float8
+                                                 end as seconds,
+                                                 case p_per when 'month' then 1
+                                                            when 'quarter' then 3
+                                                            when 'year' then 12
+                                                            when 'day' then 0
+                                                            when 'week' then 0
+                                                 end as months,
+                                                 case p_per when 'day' then 1
+                                                            when 'week' then 7
+                                                            when 'month' then 0
+                                                            when 'quarter' then 0
+                                                            when 'year' then 0
+                                                 end as days
+                                          offset 0) kind
+                                  offset 0) now
+                          offset 0) guessed
+                  offset 0) counted
+          offset 0) bounded
+$function$; -- owner pgquota_owner
+comment on function pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone) is 'The window that holds an instant, start included and end not; windows of one kind, zone and anchor tile time. Calendar units are counted from the anchor in the zone; hours from the anchor''s instant; fixed windows start at the instant asked for. One row, nulls for a kind that is_per refuses';
+grant execute on function pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone) to public;

@@ -1,0 +1,66 @@
+package io.github.pgquota;
+
+/** The rules for names and amounts, in one place. */
+final class Names {
+
+    /** The largest amount, capacity or overage: 2^62. Sums of two still fit a {@code long}. */
+    static final long MOST = 1L << 62;
+
+    private static final int LONGEST = 128;
+
+    private Names() {}
+
+    /** A plan, limit, meter or segment of a scope: 1 to 128 characters, no control characters. */
+    static String name(String field, String value) {
+        if (value == null || value.isEmpty()) {
+            throw new QuotaException.Invalid(field, value, "is empty; give it 1 to 128 characters");
+        }
+        if (value.codePointCount(0, value.length()) > LONGEST) {
+            throw new QuotaException.Invalid(field, value, "is longer than 128 characters");
+        }
+        if (!value.strip().equals(value)) {
+            throw new QuotaException.Invalid(field, value, "begins or ends with a blank");
+        }
+        if (value.codePoints().anyMatch(Names::unstorable)) {
+            throw new QuotaException.Invalid(
+                    field, value, "contains a control character or half of a surrogate pair");
+        }
+        return value;
+    }
+
+    /** A segment of a scope, such as a tenant: a name without a slash. */
+    static String segment(String field, String value) {
+        if (name(field, value).indexOf('/') >= 0) {
+            throw new QuotaException.Invalid(field, value, "contains a slash");
+        }
+        return value;
+    }
+
+    static long amount(String field, long value) {
+        if (value < 0 || value > MOST) {
+            throw new QuotaException.Invalid(field, value, "must be between 0 and 2^62");
+        }
+        return value;
+    }
+
+    /**
+     * The database's order of names, which is that of their UTF-8 bytes: by code point, where Java
+     * compares UTF-16 units.
+     */
+    static int compare(String a, String b) {
+        int n = Math.min(a.length(), b.length());
+        for (int i = 0; i < n; i++) {
+            char x = a.charAt(i);
+            char y = b.charAt(i);
+            if (x != y) {
+                boolean bothOrNone = Character.isSurrogate(x) == Character.isSurrogate(y);
+                return bothOrNone ? x - y : Character.isSurrogate(x) ? 1 : -1;
+            }
+        }
+        return a.length() - b.length();
+    }
+
+    private static boolean unstorable(int c) {
+        return Character.isISOControl(c) || c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE;
+    }
+}

@@ -1,0 +1,133 @@
+package io.github.pgquota;
+
+import java.nio.file.Path;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.util.List;
+import java.util.Optional;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Administration: what tenants may use. Each call is a transaction of its own, audited with who, when,
+ * why, before and after, and obeyed by every process from its commit on. Needs the database role
+ * {@code pgquota_admin}. Safe for concurrent use.
+ */
+public interface Plans {
+
+    /** What becomes of usage when a tenant gets another plan. */
+    enum Usage {
+        /** What was used in the running windows stays used. */
+        KEEP,
+        /** The running windows of the tenant start again from zero, by visible ledger entries. */
+        RESTART
+    }
+
+    /**
+     * Publishes a version that is in force at once.
+     *
+     * @return its number; that of the version in force if that has the same limits
+     */
+    int publish(Plan plan);
+
+    /**
+     * Publishes a version that is in force from a time on; versions are never changed.
+     *
+     * @param effectiveFrom not in the past
+     * @return its number
+     */
+    int publish(Plan plan, Instant effectiveFrom);
+
+    /** The version of a plan that is in force. */
+    Optional<Plan> plan(String name);
+
+    /** Gives tenants without a plan this one; null: they are refused. */
+    void defaultPlan(@Nullable String plan);
+
+    /** The zone of tenants that have none. */
+    void defaultZone(ZoneId zone);
+
+    /** Gives a tenant a plan, and keeps its usage. */
+    default void assign(String tenant, String plan) {
+        assign(tenant, plan, Usage.KEEP);
+    }
+
+    /**
+     * Gives a tenant a plan.
+     *
+     * @throws QuotaException.NotFound if the plan was never published
+     */
+    void assign(String tenant, String plan, Usage usage);
+
+    /** Gives a tenant a time zone, from the end of its running windows on; null: the default one. */
+    void zone(String tenant, @Nullable ZoneId zone);
+
+    /**
+     * Gives a tenant's calendar windows a beginning: a date and time in its zone, from the end of its
+     * running windows on; null: the first of a month, Monday, midnight.
+     */
+    void anchor(String tenant, @Nullable LocalDateTime anchor);
+
+    /**
+     * Replaces a limit's capacity for a scope and all below it; the override nearest to a counter's
+     * scope wins.
+     *
+     * @param capacity units a window; null: unlimited
+     * @param until when it ends; null: never
+     * @return what {@link #withdraw} takes
+     */
+    UUID override(
+            Scope scope,
+            String limit,
+            @Nullable Long capacity,
+            Instant from,
+            @Nullable Instant until,
+            String reason);
+
+    /**
+     * Adds to a limit's capacity for a scope and all below it.
+     *
+     * @param units units a window
+     * @param until when it ends; null: never
+     * @return what {@link #withdraw} takes
+     */
+    UUID boost(
+            Scope scope,
+            String limit,
+            long units,
+            Instant from,
+            @Nullable Instant until,
+            String reason);
+
+    /**
+     * Ends an override or boost now.
+     *
+     * @throws QuotaException.NotFound if there is no such one
+     */
+    void withdraw(String tenant, UUID adjustment);
+
+    /**
+     * Sets the running windows of a scope and all below it back to zero, by visible ledger entries.
+     * Holds stay.
+     *
+     * @param dryRun only tells what would be reset
+     * @return the counters that had been used, as they were
+     */
+    List<Balance> reset(Scope scope, boolean dryRun);
+
+    /**
+     * What {@link #apply} would change, a line a change; empty if nothing.
+     *
+     * @throws QuotaException.InvalidFile with line and field
+     */
+    List<String> diff(Path yaml);
+
+    /**
+     * Publishes and assigns what a YAML file says, in one transaction; doing it again changes nothing.
+     *
+     * @return what was changed, a line a change
+     * @throws QuotaException.InvalidFile with line and field; nothing was changed
+     */
+    List<String> apply(Path yaml);
+}

@@ -1,0 +1,93 @@
+package io.github.pgquota;
+
+import io.github.pgquota.internal.PgQuotas;
+import java.sql.Connection;
+import java.util.Objects;
+import java.util.concurrent.Executor;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Quotas kept in the database of a {@link DataSource}. One instance serves a whole application: it is
+ * safe for concurrent use, on platform and virtual threads.
+ *
+ * <pre>{@code
+ * try (Quotas quotas = Quotas.on(dataSource).build()) {
+ *     quotas.consume(Request.of("acme").take("requests", 1)).orThrow();
+ * }
+ * }</pre>
+ */
+public interface Quotas extends Operations, AutoCloseable {
+
+    /** Starts to build an instance on a DataSource that stays the caller's: it is never closed. */
+    static Builder on(DataSource dataSource) {
+        return new Builder(dataSource);
+    }
+
+    /**
+     * The verbs inside the caller's transaction, on that connection only. They never commit or roll
+     * back: the charge stands or falls with the caller's transaction, or savepoint. The counters stay
+     * locked until then, so call them late. A connection in autocommit mode commits each call.
+     *
+     * <p>Under REPEATABLE READ and SERIALIZABLE a call throws {@link
+     * QuotaException.RetryTransaction} when another transaction has been at its counters since the
+     * snapshot was taken; plans are those of the snapshot.
+     *
+     * <p>As unsafe for concurrent use as the connection is. For jOOQ see {@link JooqTransaction}.
+     */
+    Operations within(Connection connection);
+
+    /** The verbs as futures. Close ends them. */
+    AsyncOperations async();
+
+    /** Plans, tenants, overrides, boosts, resets, as the database's user and without a reason. */
+    default Plans plans() {
+        return plans(null, null);
+    }
+
+    /**
+     * Plans, tenants, overrides, boosts, resets.
+     *
+     * @param who is written to the audit; null for the database's user
+     * @param why is written to the audit; may be null
+     */
+    Plans plans(@Nullable String who, @Nullable String why);
+
+    /** The ledger, usage by window, reconciliation. */
+    Reports reports();
+
+    /** Housekeeping. */
+    Upkeep upkeep();
+
+    /**
+     * Lets async calls that have begun finish, and refuses new ones. The DataSource stays open. A
+     * second call does nothing.
+     */
+    @Override
+    void close();
+
+    /** Builds {@link Quotas}. Not safe for concurrent use. */
+    final class Builder {
+
+        private final DataSource dataSource;
+        private @Nullable Executor executor;
+
+        private Builder(DataSource dataSource) {
+            this.dataSource = Objects.requireNonNull(dataSource, "dataSource");
+        }
+
+        /**
+         * Runs the calls of {@link #async()}; stays the caller's. Without one, up to 16 daemon threads
+         * of the library's own do.
+         */
+        public Builder executor(Executor executor) {
+            this.executor = Objects.requireNonNull(executor, "executor");
+            return this;
+        }
+
+        /** Builds it. Does not touch the database; {@link Schema#verify} does. */
+        public Quotas build() {
+            return new PgQuotas(dataSource, executor);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+package io.github.pgquota;
+
+import java.time.Instant;
+import java.util.List;
+import java.util.OptionalLong;
+
+/**
+ * Reads what was counted. The same is there in SQL: {@code pgquota.balance}, {@code pgquota.usage},
+ * {@code pgquota.ledger_line}. Safe for concurrent use.
+ */
+public interface Reports {
+
+    /** Every limit that applies to a scope, in the plan's order. */
+    List<Balance> balances(String scope);
+
+    /**
+     * Usage a window of a tenant's counters, closed windows too, newest first.
+     *
+     * @param since windows that end after this
+     */
+    List<WindowUsage> usage(String tenant, Instant since);
+
+    /** The ledger entries of an operation, oldest first. */
+    List<LedgerEntry> ledger(OperationId operation);
+
+    /**
+     * The ledger entries of a tenant in a span of time, oldest first.
+     *
+     * @param most at most so many
+     */
+    List<LedgerEntry> ledger(String tenant, Instant from, Instant until, int most);
+
+    /** Thresholds that a tenant's limits have reached in a span of time, oldest first. */
+    List<Alert> alerts(String tenant, Instant from, Instant until);
+
+    /**
+     * Every difference between counters, holds and ledger; empty is the proof that they agree. Changes
+     * nothing. One snapshot; reads the whole ledger of the tenant.
+     */
+    List<Difference> reconcile(String tenant);
+
+    /**
+     * A window of a counter.
+     *
+     * @param scope whose
+     * @param meter what
+     * @param window its kind, as {@link Window#text()}
+     * @param start where it begins; null for a lifetime
+     * @param end where it ends; null for a lifetime
+     * @param used units used
+     * @param held units held
+     */
+    record WindowUsage(
+            Scope scope,
+            String meter,
+            String window,
+            @org.jspecify.annotations.Nullable Instant start,
+            @org.jspecify.annotations.Nullable Instant end,
+            long used,
+            long held) {}
+
+    /**
+     * A difference that should not be.
+     *
+     * @param scope whose counter
+     * @param meter which meter
+     * @param windowStart which window; null for a lifetime
+     * @param problem what disagrees, in words
+     * @param expected what ledger or holds say
+     * @param found what the counter says
+     */
+    record Difference(
+            Scope scope,
+            String meter,
+            @org.jspecify.annotations.Nullable Instant windowStart,
+            String problem,
+            OptionalLong expected,
+            OptionalLong found) {}
+}

@@ -1,0 +1,38 @@
+package io.github.pgquota;
+
+import java.time.Duration;
+
+/**
+ * Housekeeping: ends expired holds, drops what is older than the retention settings, makes partitions
+ * of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside callers and in
+ * several processes at once; call it every minute or so.
+ */
+public interface Upkeep {
+
+    /**
+     * Does a bounded piece of work. Doing it again finds less to do, in the end nothing.
+     *
+     * @param budget stops after about this long
+     */
+    Report runOnce(Duration budget);
+
+    /**
+     * What was done.
+     *
+     * @param holdsExpired holds that were ended
+     * @param keysDropped keys whose answers are not kept any longer
+     * @param windowsDropped closed windows of limits that are not billed
+     * @param holdsDropped ended holds
+     * @param partitionsMade of the ledger
+     * @param partitionsDropped of the ledger
+     * @param finished false if the budget was used up before the work
+     */
+    record Report(
+            long holdsExpired,
+            long keysDropped,
+            long windowsDropped,
+            long holdsDropped,
+            int partitionsMade,
+            int partitionsDropped,
+            boolean finished) {}
+}

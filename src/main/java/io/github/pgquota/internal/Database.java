@@ -1,0 +1,84 @@
+package io.github.pgquota.internal;
+
+import io.github.pgquota.QuotaException;
+import java.sql.Connection;
+import java.sql.SQLException;
+import javax.sql.DataSource;
+
+/** The caller's DataSource: a connection for each piece of work, given back at its end. */
+record Database(DataSource dataSource) {
+
+    /**
+     * How often work that lost against another transaction is begun again. One global lock order
+     * makes that rare; callers that lock counters in transactions of their own can still cause it.
+     */
+    private static final int ATTEMPTS = 5;
+
+    /** A single statement that commits by itself: one round trip. */
+    <T> T single(Sql<T> work) {
+        return run(connection -> {
+            if (connection.getAutoCommit()) {
+                return work.on(connection);
+            }
+            connection.setAutoCommit(true);
+            try {
+                return work.on(connection);
+            } finally {
+                restore(connection, false);
+            }
+        });
+    }
+
+    /** Several statements that commit together. */
+    <T> T transaction(Sql<T> work) {
+        return run(connection -> {
+            boolean before = connection.getAutoCommit();
+            connection.setAutoCommit(false);
+            try {
+                T result = work.on(connection);
+                connection.commit();
+                return result;
+            } catch (SQLException | RuntimeException | Error e) {
+                rollback(connection, e);
+                throw e;
+            } finally {
+                restore(connection, before);
+            }
+        });
+    }
+
+    private <T> T run(Sql<T> work) {
+        for (int attempt = 1; ; attempt++) {
+            try (Connection connection = connect()) {
+                return work.on(connection);
+            } catch (SQLException e) {
+                if (attempt == ATTEMPTS || !SqlStates.isRetry(e)) {
+                    throw SqlStates.alone(e);
+                }
+            }
+        }
+    }
+
+    private Connection connect() throws QuotaException {
+        try {
+            return dataSource.getConnection();
+        } catch (SQLException e) {
+            throw SqlStates.noConnection(e);
+        }
+    }
+
+    private static void rollback(Connection connection, Throwable cause) {
+        try {
+            connection.rollback();
+        } catch (SQLException e) {
+            cause.addSuppressed(e);
+        }
+    }
+
+    /** A pool gets the connection back as it gave it; a broken one it throws away by itself. */
+    private static void restore(Connection connection, boolean autoCommit) throws SQLException {
+        if (!connection.isClosed()) {
+            connection.setAutoCommit(autoCommit);
+        }
+    }
+}

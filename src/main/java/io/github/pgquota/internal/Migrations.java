@@ -1,0 +1,116 @@
+package io.github.pgquota.internal;
+
+import io.github.pgquota.QuotaException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.util.List;
+import javax.sql.DataSource;
+
+/** Which scripts make the schema, and which version a database has. */
+public final class Migrations {
+
+    /** The scripts, in their order; what they are called in the jar. */
+    static final List<String> SCRIPTS =
+            List.of("V1__tables.sql", "V2__windows.sql", "V3__engine.sql", "V4__administration.sql", "V5__views.sql");
+
+    /** The version that this library needs: that of the last script. */
+    static final int VERSION = SCRIPTS.size();
+
+    static final String FOLDER = "io/github/pgquota/migration";
+
+    private Migrations() {}
+
+    /** See {@link io.github.pgquota.Schema#migrate}. */
+    public static void migrate(DataSource dataSource) {
+        Database database = new Database(dataSource);
+        createSchema(database);
+        int found = version(database);
+        if (found > VERSION) {
+            throw tooNew(found);
+        }
+        try {
+            FlywayRunner.run(dataSource);
+        } catch (NoClassDefFoundError e) {
+            throw new QuotaException.MissingLibrary("org.flywaydb:flyway-database-postgresql",
+                    "Schema.migrate() runs on it; or run the script that Schema.print() gives", e);
+        }
+    }
+
+    /** See {@link io.github.pgquota.Schema#verify}. */
+    public static void verify(DataSource dataSource) {
+        int found = version(new Database(dataSource));
+        if (found > VERSION) {
+            throw tooNew(found);
+        }
+        if (found < VERSION) {
+            throw new QuotaException.SchemaMismatch(found, VERSION,
+                    "run Schema.of(dataSource).migrate() with a user who may change it", null);
+        }
+    }
+
+    private static QuotaException tooNew(int found) {
+        return new QuotaException.SchemaMismatch(
+                found, VERSION, "update the library in this application", null);
+    }
+
+    /** See {@link io.github.pgquota.Schema#print}. */
+    public static String print() {
+        StringBuilder script = new StringBuilder("begin;\ncreate schema if not exists pgquota;\n");
+        for (String name : SCRIPTS) {
+            script.append("\n-- ").append(name).append('\n').append(read(name));
+        }
+        return script.append("\ncommit;\n").toString();
+    }
+
+    private static String read(String name) {
+        try (InputStream in =
+                Migrations.class.getClassLoader().getResourceAsStream(FOLDER + "/" + name)) {
+            if (in == null) {
+                throw new IllegalStateException(name + " is missing from the library's jar");
+            }
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** "create schema if not exists" fails when two do it at once (23505), so they queue up. */
+    private static void createSchema(Database database) {
+        database.transaction(connection -> {
+            try (var statement = connection.createStatement()) {
+                statement.execute("select pg_advisory_xact_lock(hashtext('pgquota'), 1)");
+                statement.execute("create schema if not exists pgquota");
+                return true;
+            }
+        });
+    }
+
+    /** 0 if there is none. */
+    private static int version(Database database) {
+        return database.single(connection -> {
+            // two statements: the second does not parse where the function is missing
+            if (!exists(connection)) {
+                return 0;
+            }
+            return number(connection, "select pgquota.schema_version()");
+        });
+    }
+
+    private static boolean exists(java.sql.Connection connection) throws SQLException {
+        return number(connection, "select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n "
+                + "on n.oid = p.pronamespace where n.nspname = 'pgquota' and p.proname = 'schema_version'") > 0;
+    }
+
+    private static int number(java.sql.Connection connection, String sql) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(sql);
+                ResultSet result = statement.executeQuery()) {
+            result.next();
+            return result.getInt(1);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+package io.github.pgquota.internal;
+
+import io.github.pgquota.AsyncOperations;
+import io.github.pgquota.Operations;
+import io.github.pgquota.Plans;
+import io.github.pgquota.Quotas;
+import io.github.pgquota.Reports;
+import io.github.pgquota.Upkeep;
+import java.sql.Connection;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.Executor;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+
+/** The library over a DataSource. Holds no state of a quota: all of that is in the database. */
+public final class PgQuotas extends Verbs implements Quotas {
+
+    private final Database database;
+    private final Async async;
+
+    /** Used by {@link Quotas.Builder} only. */
+    public PgQuotas(DataSource dataSource, @Nullable Executor executor) {
+        this.database = new Database(dataSource);
+        this.async = new Async(this, executor);
+    }
+
+    @Override
+    List<List<Row>> run(List<Change> changes) {
+        return database.single(connection -> Store.apply(connection, changes));
+    }
+
+    @Override
+    <T> T read(Sql<T> reader) {
+        return database.single(reader);
+    }
+
+    @Override
+    public Operations within(Connection connection) {
+        return new Joined(Objects.requireNonNull(connection, "connection"));
+    }
+
+    @Override
+    public AsyncOperations async() {
+        return async;
+    }
+
+    @Override
+    public Plans plans(@Nullable String who, @Nullable String why) {
+        return new PgPlans(database, who, why);
+    }
+
+    @Override
+    public Reports reports() {
+        return new PgReports(database);
+    }
+
+    @Override
+    public Upkeep upkeep() {
+        return new PgUpkeep(database);
+    }
+
+    @Override
+    public void close() {
+        async.close();
+    }
+}

@@ -1,0 +1,84 @@
+package io.github.pgquota.internal;
+
+import io.github.pgquota.QuotaException;
+import java.sql.SQLException;
+
+/** What an SQLSTATE means: the only place that knows them. Never looks at a message's text. */
+final class SqlStates {
+
+    private SqlStates() {}
+
+    /** The database gave up this attempt because of another transaction, and undid it. */
+    static boolean isRetry(SQLException e) {
+        return is(e, "40001", "40P01");
+    }
+
+    /** No connection could be had, so nothing was sent. */
+    static QuotaException noConnection(SQLException e) {
+        String state = state(e);
+        if (state.startsWith("28")) {
+            return new QuotaException.Forbidden("the database refused the login (" + state + ")", e);
+        }
+        return new QuotaException.Unavailable(
+                "no connection to the database could be had; is it running, is the pool large enough?",
+                state, e);
+    }
+
+    /** A statement failed in a transaction of the library's own. */
+    static QuotaException alone(SQLException e) {
+        if (lostOnTheWay(e)) {
+            return new QuotaException.OutcomeUnknown(state(e), e);
+        }
+        return refused(e);
+    }
+
+    /** A statement failed in the caller's transaction, which the caller has not committed. */
+    static QuotaException joined(SQLException e) {
+        if (isRetry(e)) {
+            return new QuotaException.RetryTransaction(state(e), e);
+        }
+        if (lostOnTheWay(e)) {
+            return new QuotaException.Unavailable(
+                    "the connection was lost, and your transaction with it", state(e), e);
+        }
+        return refused(e);
+    }
+
+    private static QuotaException refused(SQLException e) {
+        String state = state(e);
+        if (is(e, "3F000", "42883", "42P01", "42703", "42704")) {
+            return new QuotaException.SchemaMismatch(0, Migrations.VERSION,
+                    "run Schema.of(dataSource).migrate() with a user who may create it", e);
+        }
+        if (state.equals("42501")) {
+            return new QuotaException.Forbidden("the database user lacks a right: grant it one of the "
+                    + "roles pgquota_app, pgquota_admin, pgquota_report", e);
+        }
+        if (state.equals("PQ001") || state.startsWith("22") || state.startsWith("23")) {
+            return new QuotaException.Invalid("request", e.getMessage(), "was refused by the database");
+        }
+        return new QuotaException.Unavailable(
+                "the database did not do it (" + state + "); nothing was changed", state, e);
+    }
+
+    /**
+     * The connection ended while a statement was under way: the server may have committed. XX000 is
+     * what some poolers and distributed servers say then.
+     */
+    private static boolean lostOnTheWay(SQLException e) {
+        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty();
+    }
+
+    private static boolean is(SQLException e, String... states) {
+        for (String state : states) {
+            if (state.equals(e.getSQLState())) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static String state(SQLException e) {
+        return e.getSQLState() == null ? "" : e.getSQLState();
+    }
+}

@@ -1,0 +1,5 @@
+/** The engine behind the API; not for use by applications, and free to change. */
+@NullMarked
+package io.github.pgquota.internal;
+
+import org.jspecify.annotations.NullMarked;
