@@ -219,7 +219,7 @@ class WindowsTest {
         }
     }
 
-    /** A call that is not inlined costs ten times as much, and nothing else would tell. */
+    /** Answers stay right when it is no longer inlined, so nothing else would tell. */
     @Test
     void theFunctionMeltsIntoTheQueryThatCallsIt() throws SQLException {
         StringBuilder plan = new StringBuilder();
