@@ -49,7 +49,7 @@ create function pgquota.is_per(p_per text) returns boolean
 
 create domain pgquota.name as text collate "C"
   check (value ~ '^[^[:cntrl:]]{1,128}$' and value !~ '^\s|\s$');
-create domain pgquota.count as bigint check (value >= 0);
+create domain pgquota.tally as bigint check (value >= 0);
 create domain pgquota.amount as bigint check (value between 0 and 4611686018427387904);
 
 create table pgquota.setting (
@@ -144,9 +144,9 @@ create table pgquota.counter (
   start_at timestamptz not null,
   end_at timestamptz not null,
   billed boolean not null,
-  used pgquota.count not null default 0,
-  held pgquota.count not null default 0,
-  entries pgquota.count not null default 0,
+  used pgquota.tally not null default 0,
+  held pgquota.tally not null default 0,
+  entries pgquota.tally not null default 0,
   primary key (tenant, id)
 ) with (fillfactor = 50);
 create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;

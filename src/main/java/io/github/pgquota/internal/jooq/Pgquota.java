@@ -8,6 +8,7 @@ import io.github.pgquota.internal.jooq.tables.Adjustment;
 import io.github.pgquota.internal.jooq.tables.Alert;
 import io.github.pgquota.internal.jooq.tables.AlertLine;
 import io.github.pgquota.internal.jooq.tables.Apply;
+import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Audit;
 import io.github.pgquota.internal.jooq.tables.Balance;
 import io.github.pgquota.internal.jooq.tables.Balances;
@@ -30,6 +31,7 @@ import io.github.pgquota.internal.jooq.tables.Setting;
 import io.github.pgquota.internal.jooq.tables.Tenant;
 import io.github.pgquota.internal.jooq.tables.Usage;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
+import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
@@ -160,6 +162,88 @@ public class Pgquota extends SchemaImpl {
         , Field<Long[]> pAmount
     ) {
         return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl
+     * bigint[], p_change integer[], p_meter text[], p_amount bigint[]
+     */
+    public final ApplyList APPLY_LIST = ApplyList.APPLY_LIST;
+
+    /**
+     * Call <code>pgquota.apply_list</code>.
+     */
+    public static Result<ApplyListRecord> APPLY_LIST(
+          Configuration configuration
+        , String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+              pVerb
+            , pScope
+            , pKey
+            , pRef
+            , pTtl
+            , pChange
+            , pMeter
+            , pAmount
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList APPLY_LIST(
+          String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList APPLY_LIST(
+          Field<String[]> pVerb
+        , Field<String[]> pScope
+        , Field<String[]> pKey
+        , Field<UUID[]> pRef
+        , Field<Long[]> pTtl
+        , Field<Integer[]> pChange
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
             pVerb,
             pScope,
             pKey,
@@ -689,7 +773,8 @@ public class Pgquota extends SchemaImpl {
     public final List<Domain<?>> getDomains() {
         return Arrays.asList(
             Domains.AMOUNT,
-            Domains.NAME
+            Domains.NAME,
+            Domains.TALLY
         );
     }
 
@@ -700,6 +785,7 @@ public class Pgquota extends SchemaImpl {
             Alert.ALERT,
             AlertLine.ALERT_LINE,
             Apply.APPLY,
+            ApplyList.APPLY_LIST,
             Audit.AUDIT,
             Balance.BALANCE,
             Balances.BALANCES,
