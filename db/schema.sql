@@ -1401,9 +1401,10 @@ CREATE OR REPLACE FUNCTION pgquota.keep_version()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+declare
+  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
 begin
-  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit'
-     and to_jsonb(new) - 'until_at' = to_jsonb(old) - 'until_at' then
+  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
   end if;
   raise exception 'version % of plan "%" is published: it is never changed', old.version, old.plan
@@ -1435,6 +1436,8 @@ AS $function$
          + (('x' || translate(left(p_operation::text, 13), '-', ''))::bit(48)::bigint * 1000
             + ('x' || substr(p_operation::text, 16, 3))::bit(12)::int) * interval '1 microsecond'
 $function$; -- owner pgquota_owner
+grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_admin;
+grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
  RETURNS uuid
@@ -1481,19 +1484,19 @@ begin
          case when e.field ? 'overage' then l.overage else 0 end, coalesce(l.mode, 'enforce'),
          coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
                                                  or split_part(p.per, ':', 2)::bigint >= 86400)),
-         coalesce(l.thresholds, '{}'), l.message,
+         array(select distinct t from unnest(l.thresholds) t order by t), l.message,
          count(*) over (partition by coalesce(l.meter, l.name)) = 1
     from jsonb_array_elements(p_limits) with ordinality e (field, ord)
    cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
    cross join lateral (select coalesce(l.per, 'month')) p (per);
   if v_old is not null
      and pgquota.version_limits(p_plan, v_old) = pgquota.version_limits(p_plan, v_new) then
-    raise exception using errcode = 'PQ000'; -- undoes the inserts
+    raise exception using errcode = 'PQ099'; -- undoes the inserts
   end if;
   update pgquota.plan_limit l set until_at = v_from
    where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
   return v_new;
-exception when sqlstate 'PQ000' then
+exception when sqlstate 'PQ099' then
   return v_old;
 end $function$; -- owner pgquota_owner
 comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) is 'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that of the version in force then, if it has the same limits';
@@ -1772,8 +1775,7 @@ begin
   v_ids := array(
       select c.id from pgquota.counter c
        where c.tenant = v_tenant and (c.scope = p_scope or starts_with(c.scope, p_scope || '/'))
-         and c.end_at > v_now and c.used > 0
-         and c.current);
+         and c.current and c.end_at > v_now and c.used > 0);
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
@@ -2004,8 +2006,7 @@ begin
       update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
     end if;
   when 'windows' then
-    -- Looking for them reads the whole table, so not every time. The newest window of a meter stays,
-    -- however old: the next one begins where it ended.
+    -- Looking for them reads the whole table, so not every time.
     v_mark := (select m.at from pgquota.mark m where m.name = 'windows_at');
     if v_mark > v_now - v_set.window_retention / 100 and v_mark <= v_now then
       return 0;
@@ -2014,7 +2015,6 @@ begin
       select c.tenant, c.id
         from pgquota.counter c
        where not c.billed and c.end_at < v_now - v_set.window_retention and c.held = 0
-         and not c.current
        limit p_most for update skip locked
     ), alerts as (
       delete from pgquota.alert a using old o where a.tenant = o.tenant and a.counter = o.id
@@ -2079,7 +2079,8 @@ CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,alone,ceiling,quiet_below}'::text[] order by l.ord), '[]')
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+                            order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version
 $function$; -- owner pgquota_owner

@@ -48,7 +48,8 @@ create trigger audit after insert or update or delete on pgquota.setting
 create function pgquota.version_limits(p_plan text, p_version int) returns jsonb
   language sql stable
 as $$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,alone,ceiling,quiet_below}'::text[] order by l.ord), '[]')
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+                            order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version
 $$;
@@ -88,9 +89,10 @@ create constraint trigger audit after insert on pgquota.plan_version deferrable 
 create function pgquota.keep_version() returns trigger
   language plpgsql
 as $$
+declare
+  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
 begin
-  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit'
-     and to_jsonb(new) - 'until_at' = to_jsonb(old) - 'until_at' then
+  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
   end if;
   raise exception 'version % of plan "%" is published: it is never changed', old.version, old.plan
@@ -226,19 +228,19 @@ begin
          case when e.field ? 'overage' then l.overage else 0 end, coalesce(l.mode, 'enforce'),
          coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
                                                  or split_part(p.per, ':', 2)::bigint >= 86400)),
-         coalesce(l.thresholds, '{}'), l.message,
+         array(select distinct t from unnest(l.thresholds) t order by t), l.message,
          count(*) over (partition by coalesce(l.meter, l.name)) = 1
     from jsonb_array_elements(p_limits) with ordinality e (field, ord)
    cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
    cross join lateral (select coalesce(l.per, 'month')) p (per);
   if v_old is not null
      and pgquota.version_limits(p_plan, v_old) = pgquota.version_limits(p_plan, v_new) then
-    raise exception using errcode = 'PQ000'; -- undoes the inserts
+    raise exception using errcode = 'PQ099'; -- undoes the inserts
   end if;
   update pgquota.plan_limit l set until_at = v_from
    where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
   return v_new;
-exception when sqlstate 'PQ000' then
+exception when sqlstate 'PQ099' then
   return v_old;
 end $$;
 comment on function pgquota.publish(text, jsonb, timestamptz) is
@@ -277,8 +279,7 @@ begin
   v_ids := array(
       select c.id from pgquota.counter c
        where c.tenant = v_tenant and (c.scope = p_scope or starts_with(c.scope, p_scope || '/'))
-         and c.end_at > v_now and c.used > 0
-         and c.current);
+         and c.current and c.end_at > v_now and c.used > 0);
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
@@ -591,8 +592,7 @@ begin
       update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
     end if;
   when 'windows' then
-    -- Looking for them reads the whole table, so not every time. The newest window of a meter stays,
-    -- however old: the next one begins where it ended.
+    -- Looking for them reads the whole table, so not every time.
     v_mark := (select m.at from pgquota.mark m where m.name = 'windows_at');
     if v_mark > v_now - v_set.window_retention / 100 and v_mark <= v_now then
       return 0;
@@ -601,7 +601,6 @@ begin
       select c.tenant, c.id
         from pgquota.counter c
        where not c.billed and c.end_at < v_now - v_set.window_retention and c.held = 0
-         and not c.current
        limit p_most for update skip locked
     ), alerts as (
       delete from pgquota.alert a using old o where a.tenant = o.tenant and a.counter = o.id
@@ -654,6 +653,7 @@ grant execute on function pgquota.publish(text, jsonb, timestamptz), pgquota.res
 grant execute on function pgquota.reconcile(text) to pgquota_admin, pgquota_report;
 grant execute on function pgquota.upkeep(text, int) to pgquota_app, pgquota_admin;
 grant execute on function pgquota.clock() to pgquota_app, pgquota_admin, pgquota_report;
+grant execute on function pgquota.operation_at(uuid) to pgquota_admin, pgquota_report;
 -- constraints call it with the rights of who inserts
 grant execute on function pgquota.is_scope(text) to pgquota_admin;
 grant insert, update (plan, zone, anchor) on pgquota.tenant to pgquota_admin;
