@@ -47,8 +47,8 @@ record Figures(
     /** A row of the table of counters. */
     record Counter(long id, Key key, long used, long held, boolean billed) {}
 
-    /** How a limit stands in the running window. */
-    record Standing(@Nullable Long remainingOrNull, long held, @Nullable Instant resetsAtOrNull) {}
+    /** How a limit stands in the running window; what remains of one that is unlimited is 0. */
+    record Standing(long remaining, long held, @Nullable Instant resetsAtOrNull) {}
 
     private static final String COUNTERS = """
             select id, tenant, meter, per, used, held, billed
@@ -101,10 +101,8 @@ record Figures(
     }
 
     private static Standing standing(ResultSet row) throws SQLException {
-        long remaining = row.getLong(3);
-        Long remainingOrNull = row.wasNull() ? null : remaining;
         Timestamp end = row.getTimestamp(5);
-        return new Standing(remainingOrNull, row.getLong(4), end == null ? null : end.toInstant());
+        return new Standing(row.getLong(3), row.getLong(4), end == null ? null : end.toInstant());
     }
 
     /** What the counters say is held. */

@@ -1,5 +1,6 @@
 package io.github.pgquota.tool.demo;
 
+import io.github.pgquota.Quotas;
 import io.github.pgquota.tool.demo.Job.Holds;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -14,6 +15,7 @@ import javax.sql.DataSource;
 final class Holding {
 
     private static final Duration PATIENCE = Duration.ofSeconds(60);
+    private static final Duration BUDGET = Duration.ofSeconds(5);
     private static final long POLL_MILLIS = 50;
 
     private Holding() {}
@@ -35,6 +37,27 @@ final class Holding {
         long end = System.nanoTime() + holds.timeToLive().plus(PATIENCE).toNanos();
         while (alive(source, job) > 0 && System.nanoTime() < end) {
             Thread.sleep(POLL_MILLIS);
+        }
+    }
+
+    /** Ends what has expired in the table too, where nothing depends on it. */
+    static void clearUp(Quotas quotas, DataSource source) throws SQLException {
+        try {
+            while (!quotas.upkeep().runOnce(BUDGET).finished()) {
+                // goes on: there is less to do each time
+            }
+        } catch (UnsupportedOperationException e) {
+            reap(source);
+        }
+    }
+
+    /** Stands in for housekeeping as long as the library has none. */
+    private static void reap(DataSource source) throws SQLException {
+        try (Connection connection = source.getConnection();
+                PreparedStatement statement = connection.prepareStatement("select pgquota.reap("
+                        + "array_agg(tenant order by id), array_agg(id order by id),"
+                        + " pgquota.clock()) from pgquota.counter where held > 0")) {
+            statement.execute();
         }
     }
 

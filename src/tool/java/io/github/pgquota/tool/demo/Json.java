@@ -50,9 +50,13 @@ final class Json {
         number(json, "naive_max_over", report.naiveOverOrNull());
         number(json, "transaction_max_over", report.transactionOverOrNull());
         number(json, "held_left", holds ? report.heldLeft() : null);
-        number(json, "settled_calls", holds ? report.sum(t -> t.settled.sum()) : null);
-        number(json, "expired_holds", holds ? report.sum(t -> t.abandoned.sum()) : null);
+        number(json, "settled_calls", holds ? ended(report, "settled") : null);
+        number(json, "expired_holds", holds ? ended(report, "expired") : null);
         json.writeNumberProperty("ledger_sum_tokens", report.proof().ledgerTokens());
+    }
+
+    private static long ended(ReplayReport report, String state) {
+        return report.holds().getOrDefault(state, 0L);
     }
 
     private static void limit(JsonGenerator json, Outcome outcome) {

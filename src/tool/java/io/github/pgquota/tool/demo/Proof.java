@@ -122,7 +122,7 @@ record Proof(List<Outcome> limits, List<Sum> sums, long ledgerTokens, List<Strin
             Standing standing = figures.standings().get(Key.limit(tenant, limit));
             if (standing == null) {
                 broken.add("SQL tells every limit: it has none for " + name(tenant, limit));
-                standing = new Standing(null, 0, null);
+                standing = new Standing(0, 0, null);
             }
             outcomes.add(new Outcome(tenant, limit,
                     rows.stream().mapToLong(Counter::used).sum(), over, unexplained, standing));

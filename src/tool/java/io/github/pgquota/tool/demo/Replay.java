@@ -39,9 +39,13 @@ import picocli.CommandLine.Spec;
         description = {
             "Replays a trace of LLM calls under quotas, from many callers at once, and proves that"
                 + " no limit was exceeded and no call lost.",
-            "Exit status: 0, 1 if a promise was broken, 2 for bad usage or a bad file."
+            "Exit status: 0 if all promises were kept, 1 if one was broken, 2 for bad usage or a"
+                + " bad file, 3 if it could not be finished."
         })
 public final class Replay implements Callable<Integer> {
+
+    /** Neither a broken promise nor the user's fault: the server went away, for example. */
+    private static final int UNFINISHED = 3;
 
     private static final int MOST_CONNECTIONS = 32;
     private static final int MOST_CALLERS = 5_000;
@@ -133,7 +137,9 @@ public final class Replay implements Callable<Integer> {
     }
 
     private static int failed(Exception e, PrintWriter err) {
-        if (e instanceof BadInput || e instanceof QuotaException.InvalidFile) {
+        if (e instanceof BadInput || e instanceof QuotaException.InvalidFile
+                || e instanceof QuotaException.SchemaMismatch
+                || e instanceof QuotaException.Forbidden) {
             err.println("replay: " + e.getMessage());
             return CommandLine.ExitCode.USAGE;
         }
@@ -141,7 +147,7 @@ public final class Replay implements Callable<Integer> {
         for (Throwable cause = e.getCause(); cause != null; cause = cause.getCause()) {
             err.println("  because: " + cause.getMessage());
         }
-        return CommandLine.ExitCode.SOFTWARE;
+        return UNFINISHED;
     }
 
     @Override
@@ -259,9 +265,10 @@ public final class Replay implements Callable<Integer> {
 
     private ReplayReport run(Job job, Target target) throws Exception {
         Schema.of(target.pool()).migrate();
-        Setup.run(target.pool(), job.tenants(), target.prefix());
         int calls = job.trace().calls().size();
         try (Quotas quotas = Quotas.on(target.pool()).build()) {
+            Setup.run(quotas.plans("replay", null), job.tenants(), target.prefix(),
+                    Math.min(job.callers(), MOST_CONNECTIONS));
             Instant since = Holding.now(target.pool()).minus(Duration.ofHours(1));
             Duration duration;
             try (Progress progress = Progress.of("replay", calls)) {
@@ -270,6 +277,7 @@ public final class Replay implements Callable<Integer> {
             if (job.holdsOrNull() != null) {
                 say("waiting for the holds of killed callers to expire");
                 Holding.awaitExpiry(target.pool(), job);
+                Holding.clearUp(quotas, target.pool());
             }
             Figures figures = Figures.read(target.pool(), job.tenants(), since);
             Proof proof = Proof.of(job, figures);
@@ -279,7 +287,8 @@ public final class Replay implements Callable<Integer> {
                 naive = naive(job, target, Way.CHECK_THEN_INCREMENT);
                 transaction = naive(job, target, Way.TRANSACTION);
             }
-            return new ReplayReport(job, proof, duration, naive, transaction, figures.held());
+            return new ReplayReport(job, proof, duration, naive, transaction,
+                    figures.holds(), figures.held());
         }
     }
 

@@ -1,6 +1,8 @@
 package io.github.pgquota.tool.demo;
 
+import io.github.pgquota.Limit;
 import java.time.Duration;
+import java.util.Map;
 import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
 
@@ -10,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param duration of the replay through the library
  * @param naiveOverOrNull how far check-then-increment went over; null if it was not run
  * @param transactionOverOrNull the same for the transaction
+ * @param holds in the database at the end, by state
  * @param heldLeft units that are held at the end
  */
 record ReplayReport(
@@ -18,6 +21,7 @@ record ReplayReport(
         Duration duration,
         @Nullable Long naiveOverOrNull,
         @Nullable Long transactionOverOrNull,
+        Map<String, Long> holds,
         long heldLeft) {
 
     /** The sum over tenants. */
@@ -28,7 +32,7 @@ record ReplayReport(
     /** Units over a capacity that answers reported; limits in mode observe refuse nothing. */
     long overage() {
         return proof.limits().stream()
-                .filter(o -> o.limit().mode() == io.github.pgquota.Limit.Mode.ENFORCE)
+                .filter(o -> o.limit().mode() == Limit.Mode.ENFORCE)
                 .mapToLong(o -> o.tenant().tally().overage(o.limit())).sum();
     }
 

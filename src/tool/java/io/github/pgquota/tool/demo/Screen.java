@@ -55,7 +55,8 @@ final class Screen {
                         orElse(o.limit().capacityOrNull(), "unlimited"),
                         o.tenant().tally().units(o.limit().meter()),
                         o.tenant().tally().refusedBy(o.limit()), o.used(),
-                        orElse(o.standing().remainingOrNull(), "unlimited"), o.over(),
+                        o.limit().capacityOrNull() == null
+                                ? "unlimited" : o.standing().remaining(), o.over(),
                         resets(o.standing().resetsAtOrNull()));
             }
         }

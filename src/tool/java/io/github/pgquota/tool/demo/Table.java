@@ -7,7 +7,7 @@ import java.util.Locale;
 /** Aligned columns: words to the left, figures to the right. */
 final class Table {
 
-    private static final int WIDEST = 32;
+    private static final int WIDEST = 44;
 
     private final int words;
     private final List<List<String>> rows = new ArrayList<>();

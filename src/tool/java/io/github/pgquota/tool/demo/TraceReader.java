@@ -83,6 +83,7 @@ final class TraceReader {
         // A decoder that reports: a replacement character in a tenant's name would be another tenant.
         Reader text = new InputStreamReader(in, StandardCharsets.UTF_8.newDecoder());
         try (CsvReader<CsvRecord> records = CsvReader.builder()
+                .allowUnclosedQuote(false)
                 // Counted below, where a complaint can name the field.
                 .extraFieldStrategy(FieldMismatchStrategy.IGNORE)
                 .missingFieldStrategy(FieldMismatchStrategy.IGNORE)
@@ -209,7 +210,7 @@ final class TraceReader {
         try {
             return Scope.of(name).tenant().intern();
         } catch (QuotaException.Invalid e) {
-            throw bad(3, e.getMessage().replaceFirst("^scope ", ""));
+            throw bad(3, e.getMessage().replaceFirst("^scope ", "").replaceAll("\\p{Cntrl}", "?"));
         }
     }
 
