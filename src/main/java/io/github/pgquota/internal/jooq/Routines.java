@@ -5,27 +5,26 @@ package io.github.pgquota.internal.jooq;
 
 
 import io.github.pgquota.internal.jooq.routines.AddLedgerPartitions;
-import io.github.pgquota.internal.jooq.routines.CheckPlan;
-import io.github.pgquota.internal.jooq.routines.CheckZone;
 import io.github.pgquota.internal.jooq.routines.Clock;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
-import io.github.pgquota.internal.jooq.routines.Note;
+import io.github.pgquota.internal.jooq.routines.KeyTime;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
-import io.github.pgquota.internal.jooq.routines.Publish;
+import io.github.pgquota.internal.jooq.routines.Reached;
 import io.github.pgquota.internal.jooq.routines.Reap;
 import io.github.pgquota.internal.jooq.routines.Resolve;
 import io.github.pgquota.internal.jooq.routines.SchemaVersion;
-import io.github.pgquota.internal.jooq.routines.VersionAt;
-import io.github.pgquota.internal.jooq.routines.VersionLimits;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
 import io.github.pgquota.internal.jooq.tables.Apply;
+import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
+import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
+import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
@@ -40,7 +39,6 @@ import java.util.UUID;
 
 import org.jooq.Configuration;
 import org.jooq.Field;
-import org.jooq.JSONB;
 import org.jooq.Result;
 
 
@@ -92,34 +90,6 @@ public class Routines {
         f.setPMonths(pMonths);
 
         return f.asField();
-    }
-
-    /**
-     * Call <code>pgquota.check_plan</code>
-     */
-    public static void checkPlan(
-          Configuration configuration
-        , String pPlan
-    ) {
-        CheckPlan p = new CheckPlan();
-        p.setPPlan(pPlan);
-
-        p.execute(configuration);
-    }
-
-    /**
-     * Call <code>pgquota.check_zone</code>
-     */
-    public static void checkZone(
-          Configuration configuration
-        , String pField
-        , String pZone
-    ) {
-        CheckZone p = new CheckZone();
-        p.setPField(pField);
-        p.setPZone(pZone);
-
-        p.execute(configuration);
     }
 
     /**
@@ -220,22 +190,41 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.note</code>
+     * Call <code>pgquota.key_time</code>
      */
-    public static void note(
+    public static OffsetDateTime keyTime(
           Configuration configuration
-        , String pTenant
-        , String pWhat
-        , JSONB pBefore
-        , JSONB pAfter
+        , String pKey
     ) {
-        Note p = new Note();
-        p.setPTenant(pTenant);
-        p.setPWhat(pWhat);
-        p.setPBefore(pBefore);
-        p.setPAfter(pAfter);
+        KeyTime f = new KeyTime();
+        f.setPKey(pKey);
 
-        p.execute(configuration);
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.key_time</code> as a field.
+     */
+    public static Field<OffsetDateTime> keyTime(
+          String pKey
+    ) {
+        KeyTime f = new KeyTime();
+        f.setPKey(pKey);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.key_time</code> as a field.
+     */
+    public static Field<OffsetDateTime> keyTime(
+          Field<String> pKey
+    ) {
+        KeyTime f = new KeyTime();
+        f.setPKey(pKey);
+
+        return f.asField();
     }
 
     /**
@@ -315,51 +304,57 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.publish</code>
+     * Call <code>pgquota.reached</code>
      */
-    public static Integer publish(
+    public static AlertRecord[] reached(
           Configuration configuration
-        , String pPlan
-        , JSONB pLimits
-        , OffsetDateTime pFrom
+        , LegRecord pLeg
+        , Long pUsed
+        , UUID pOperation
+        , OffsetDateTime pAt
     ) {
-        Publish f = new Publish();
-        f.setPPlan(pPlan);
-        f.setPLimits(pLimits);
-        f.setPFrom(pFrom);
+        Reached f = new Reached();
+        f.setPLeg(pLeg);
+        f.setPUsed(pUsed);
+        f.setPOperation(pOperation);
+        f.setPAt(pAt);
 
         f.execute(configuration);
         return f.getReturnValue();
     }
 
     /**
-     * Get <code>pgquota.publish</code> as a field.
+     * Get <code>pgquota.reached</code> as a field.
      */
-    public static Field<Integer> publish(
-          String pPlan
-        , JSONB pLimits
-        , OffsetDateTime pFrom
+    public static Field<AlertRecord[]> reached(
+          LegRecord pLeg
+        , Long pUsed
+        , UUID pOperation
+        , OffsetDateTime pAt
     ) {
-        Publish f = new Publish();
-        f.setPPlan(pPlan);
-        f.setPLimits(pLimits);
-        f.setPFrom(pFrom);
+        Reached f = new Reached();
+        f.setPLeg(pLeg);
+        f.setPUsed(pUsed);
+        f.setPOperation(pOperation);
+        f.setPAt(pAt);
 
         return f.asField();
     }
 
     /**
-     * Get <code>pgquota.publish</code> as a field.
+     * Get <code>pgquota.reached</code> as a field.
      */
-    public static Field<Integer> publish(
-          Field<String> pPlan
-        , Field<JSONB> pLimits
-        , Field<OffsetDateTime> pFrom
+    public static Field<AlertRecord[]> reached(
+          Field<LegRecord> pLeg
+        , Field<Long> pUsed
+        , Field<UUID> pOperation
+        , Field<OffsetDateTime> pAt
     ) {
-        Publish f = new Publish();
-        f.setPPlan(pPlan);
-        f.setPLimits(pLimits);
-        f.setPFrom(pFrom);
+        Reached f = new Reached();
+        f.setPLeg(pLeg);
+        f.setPUsed(pUsed);
+        f.setPOperation(pOperation);
+        f.setPAt(pAt);
 
         return f.asField();
     }
@@ -498,94 +493,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.version_at</code>
-     */
-    public static Integer versionAt(
-          Configuration configuration
-        , String pPlan
-        , OffsetDateTime pAt
-    ) {
-        VersionAt f = new VersionAt();
-        f.setPPlan(pPlan);
-        f.setPAt(pAt);
-
-        f.execute(configuration);
-        return f.getReturnValue();
-    }
-
-    /**
-     * Get <code>pgquota.version_at</code> as a field.
-     */
-    public static Field<Integer> versionAt(
-          String pPlan
-        , OffsetDateTime pAt
-    ) {
-        VersionAt f = new VersionAt();
-        f.setPPlan(pPlan);
-        f.setPAt(pAt);
-
-        return f.asField();
-    }
-
-    /**
-     * Get <code>pgquota.version_at</code> as a field.
-     */
-    public static Field<Integer> versionAt(
-          Field<String> pPlan
-        , Field<OffsetDateTime> pAt
-    ) {
-        VersionAt f = new VersionAt();
-        f.setPPlan(pPlan);
-        f.setPAt(pAt);
-
-        return f.asField();
-    }
-
-    /**
-     * Call <code>pgquota.version_limits</code>
-     */
-    public static JSONB versionLimits(
-          Configuration configuration
-        , String pPlan
-        , Integer pVersion
-    ) {
-        VersionLimits f = new VersionLimits();
-        f.setPPlan(pPlan);
-        f.setPVersion(pVersion);
-
-        f.execute(configuration);
-        return f.getReturnValue();
-    }
-
-    /**
-     * Get <code>pgquota.version_limits</code> as a field.
-     */
-    public static Field<JSONB> versionLimits(
-          String pPlan
-        , Integer pVersion
-    ) {
-        VersionLimits f = new VersionLimits();
-        f.setPPlan(pPlan);
-        f.setPVersion(pVersion);
-
-        return f.asField();
-    }
-
-    /**
-     * Get <code>pgquota.version_limits</code> as a field.
-     */
-    public static Field<JSONB> versionLimits(
-          Field<String> pPlan
-        , Field<Integer> pVersion
-    ) {
-        VersionLimits f = new VersionLimits();
-        f.setPPlan(pPlan);
-        f.setPVersion(pVersion);
-
-        return f.asField();
-    }
-
-    /**
      * Call <code>pgquota.why_no_limit</code>
      */
     public static String whyNoLimit(
@@ -700,6 +607,82 @@ public class Routines {
         , Field<Long[]> pAmount
     ) {
         return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * Call <code>pgquota.apply_list</code>.
+     */
+    public static Result<ApplyListRecord> applyList(
+          Configuration configuration
+        , String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+              pVerb
+            , pScope
+            , pKey
+            , pRef
+            , pTtl
+            , pChange
+            , pMeter
+            , pAmount
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList applyList(
+          String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList applyList(
+          Field<String[]> pVerb
+        , Field<String[]> pScope
+        , Field<String[]> pKey
+        , Field<UUID[]> pRef
+        , Field<Long[]> pTtl
+        , Field<Integer[]> pChange
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
             pVerb,
             pScope,
             pKey,
