@@ -220,7 +220,7 @@ class ReplayTest {
                 Arguments.of("--plan GOLD", "there is no plan \"GOLD\"; there are FREE, STARTER"),
                 Arguments.of("--json /no/such/folder/out.json", "/no/such/folder/out.json cannot"),
                 Arguments.of("--json .", "--json . cannot be written"),
-                Arguments.of("--url nonsense", "--url nonsense is no URL such as jdbc:"),
+                Arguments.of("--url nonsense", "--url is no URL such as jdbc:"),
                 Arguments.of("--url jdbc:postgresql://127.0.0.1:1/x", "--url does not answer"));
     }
 
@@ -242,6 +242,10 @@ class ReplayTest {
     void refusesABadFileBeforeAnythingIsReplayed() throws Exception {
         Path trace = write("TIMESTAMP,ContextTokens,GeneratedTokens\n"
                 + "2023-11-16 18:17:03,10,1\n2023-11-16 18:17:03,10,-1\n");
+        String before = Files.readString(trace);
+        assertThat(run(List.of("replay", trace.toString(), "--json", trace.toString())))
+                .isEqualTo(2);
+        assertThat(trace).hasContent(before);
         Path missing = folder.resolve("missing.csv");
         assertThat(run(List.of("replay", trace.toString(), "--url", url()))).isEqualTo(2);
         assertThat(run(List.of("replay", missing.toString(), "--url", url()))).isEqualTo(2);

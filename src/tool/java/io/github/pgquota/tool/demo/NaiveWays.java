@@ -20,14 +20,16 @@ final class NaiveWays {
     /** How they go about it. */
     enum Way {
         /** Look whether it fits; if so, do the work; add to the counter afterwards. */
-        CHECK_THEN_INCREMENT("check, then increment"),
+        CHECK_THEN_INCREMENT("check, then increment", "check first"),
         /** The same in one READ COMMITTED transaction. */
-        TRANSACTION("read, check and increment in a transaction");
+        TRANSACTION("read, check and increment in a transaction", "transaction");
 
         final String title;
+        final String task;
 
-        Way(String title) {
+        Way(String title, String task) {
             this.title = title;
+            this.task = task;
         }
     }
 

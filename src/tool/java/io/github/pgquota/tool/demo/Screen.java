@@ -46,11 +46,12 @@ final class Screen {
     }
 
     private void limits() {
-        List<Tenant> shown = report.job().tenants().stream().limit(MOST_TENANTS).toList();
+        List<String> shown = report.job().tenants().stream()
+                .limit(MOST_TENANTS).map(Tenant::name).toList();
         Table table = new Table(3, "tenant", "plan", "limit", "capacity", "granted", "denied",
                 "used", "remaining", "over by", "resets at");
         for (Outcome o : report.proof().limits()) {
-            if (shown.contains(o.tenant())) {
+            if (shown.contains(o.tenant().name())) {
                 table.row(o.tenant().name(), o.tenant().plan().name(), o.limit().name(),
                         orElse(o.limit().capacityOrNull(), "unlimited"),
                         o.tenant().tally().units(o.limit().meter()),

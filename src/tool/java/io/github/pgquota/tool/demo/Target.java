@@ -18,6 +18,9 @@ final class Target implements AutoCloseable {
     private static final int OLDEST = 15;
     private static final int CONNECT_SECONDS = 10;
 
+    /** Thousands of callers share the pool, so each may wait long for its turn. */
+    private static final long PATIENCE_MILLIS = 300_000;
+
     private final HikariDataSource pool;
     private final String prefix;
     private final String description;
@@ -26,6 +29,7 @@ final class Target implements AutoCloseable {
     private Target(HikariDataSource pool, String prefix, String description,
             @Nullable PostgresServer server) {
         this.pool = pool;
+        pool.setConnectionTimeout(PATIENCE_MILLIS);
         this.prefix = prefix;
         this.description = description;
         this.server = server;
@@ -52,7 +56,8 @@ final class Target implements AutoCloseable {
         try {
             source.setURL(url);
         } catch (IllegalArgumentException e) {
-            throw new BadInput("--url " + url + " is no URL such as"
+            // It is not repeated: there may be a password in it.
+            throw new BadInput("--url is no URL such as"
                     + " jdbc:postgresql://localhost:5432/postgres");
         }
         if (user != null) {
