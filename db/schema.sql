@@ -38,6 +38,17 @@ create type pgquota.answer as (
 );
 comment on type pgquota.answer is 'One answer of the engine; an answer over several limits is several rows with the same change';
 
+create type pgquota.difference as (
+  counter bigint,
+  scope text,
+  meter text,
+  per text,
+  start_at timestamp with time zone,
+  problem text,
+  expected bigint,
+  found bigint
+);
+
 create type pgquota.leg as (
   change integer,
   input integer,
@@ -54,7 +65,7 @@ create type pgquota.leg as (
   thresholds integer[],
   message text,
   counter bigint,
-  ended bigint,
+  n integer,
   used bigint,
   held bigint,
   expired bigint,
@@ -66,9 +77,6 @@ create type pgquota.leg as (
 
 create domain pgquota.name as text
   constraint name_check CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\s|\s$'::text)));
-
-create domain pgquota.tally as bigint
-  constraint tally_check CHECK ((VALUE >= 0));
 
 create table pgquota.adjustment (
   tenant text collate "C" not null,
@@ -124,6 +132,7 @@ create table pgquota.audit (
   constraint audit_pkey PRIMARY KEY (at, id)
 ); -- owner pgquota_owner
 grant select on pgquota.audit to pgquota_admin;
+grant select on pgquota.audit to pgquota_report;
 
 create table pgquota.counter (
   tenant text collate "C" not null,
@@ -131,22 +140,23 @@ create table pgquota.counter (
   scope text collate "C" not null,
   meter text collate "C" not null,
   per text collate "C" not null,
-  current boolean default true not null,
+  n integer not null,
   start_at timestamp with time zone not null,
   end_at timestamp with time zone not null,
   billed boolean not null,
-  used pgquota.tally default 0 not null,
-  held pgquota.tally default 0 not null,
-  entries pgquota.tally default 0 not null,
-  constraint counter_pkey PRIMARY KEY (tenant, id)
+  used bigint default 0 not null,
+  held bigint default 0 not null,
+  entries bigint default 0 not null,
+  constraint counter_check CHECK ((pgquota.is_scope(scope) AND (split_part(scope, '/'::text, 1) = tenant))),
+  constraint counter_check1 CHECK ((end_at > start_at)),
+  constraint counter_entries_check CHECK ((entries >= 0)),
+  constraint counter_held_check CHECK ((held >= 0)),
+  constraint counter_n_check CHECK ((n > 0)),
+  constraint counter_pkey PRIMARY KEY (tenant, id),
+  constraint counter_tenant_scope_meter_per_n_key UNIQUE (tenant, scope, meter, per, n),
+  constraint counter_used_check CHECK ((used >= 0))
 ) with (fillfactor=50); -- owner pgquota_owner
 grant select on pgquota.counter to pgquota_admin;
-
-CREATE UNIQUE INDEX counter_current ON pgquota.counter USING btree (tenant, scope, meter, per) WHERE current;
-
-CREATE UNIQUE INDEX counter_window ON pgquota.counter USING btree (tenant, scope, meter, per, start_at);
-
-CREATE TRIGGER check_row BEFORE INSERT ON pgquota.counter FOR EACH ROW EXECUTE FUNCTION pgquota.check_counter();
 
 create table pgquota.hold (
   tenant text collate "C" not null,
@@ -213,6 +223,13 @@ create table pgquota.ledger_rest (
 )
   partition of pgquota.ledger DEFAULT; -- owner pgquota_owner
 
+create table pgquota.mark (
+  name text not null,
+  at timestamp with time zone not null,
+  constraint mark_pkey PRIMARY KEY (name)
+); -- owner pgquota_owner
+grant select on pgquota.mark to pgquota_admin;
+
 create table pgquota.operation_key (
   tenant text collate "C" not null,
   key text collate "C" not null,
@@ -243,12 +260,9 @@ create table pgquota.plan_limit (
   per text collate "C" not null,
   capacity pgquota.amount,
   overage pgquota.amount,
-  ceiling bigint generated always as (((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))) stored,
   mode text collate "C" not null,
   billed boolean not null,
   thresholds integer[] default '{}'::integer[] not null,
-  quiet_below numeric generated always as ((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) stored,
-  alone boolean default false not null,
   message text,
   constraint plan_limit_check CHECK ((until_at >= from_at)),
   constraint plan_limit_level_check CHECK (((level >= 0) AND (level <= 8))),
@@ -263,8 +277,9 @@ create table pgquota.plan_limit (
 ); -- owner pgquota_owner
 comment on column pgquota.plan_limit.until_at is 'when the next version takes over; the same as from_at if it never was in force';
 grant select on pgquota.plan_limit to pgquota_admin;
+grant select on pgquota.plan_limit to pgquota_app;
 
-CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, meter, until_at);
+CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, until_at);
 
 CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_limit FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
@@ -277,6 +292,7 @@ create table pgquota.plan_version (
   constraint plan_version_version_check CHECK ((version > 0))
 ); -- owner pgquota_owner
 grant select on pgquota.plan_version to pgquota_admin;
+grant select on pgquota.plan_version to pgquota_app;
 
 CREATE CONSTRAINT TRIGGER audit AFTER INSERT ON pgquota.plan_version DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgquota.audit_version();
 
@@ -297,6 +313,7 @@ create table pgquota.setting (
   constraint setting_pkey PRIMARY KEY (only_row),
   constraint setting_window_retention_check CHECK ((window_retention > '00:00:00'::interval))
 ); -- owner pgquota_owner
+grant select on pgquota.setting to pgquota_app;
 grant select, update on pgquota.setting to pgquota_admin;
 
 CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.setting FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
@@ -316,6 +333,7 @@ create table pgquota.tenant (
 comment on table pgquota.tenant is 'Settings of a tenant; without a row, and where a column is null, the defaults of pgquota.setting hold';
 comment on column pgquota.tenant.adjusted is 'there are overrides or boosts, kept by a trigger: who has none need not look for them';
 grant insert, select on pgquota.tenant to pgquota_admin;
+grant select on pgquota.tenant to pgquota_app;
 grant update on pgquota.tenant (anchor) to pgquota_admin;
 grant update on pgquota.tenant (plan) to pgquota_admin;
 grant update on pgquota.tenant (zone) to pgquota_admin;
@@ -323,6 +341,150 @@ grant update on pgquota.tenant (zone) to pgquota_admin;
 CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.tenant FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
 
 CREATE TRIGGER checks BEFORE INSERT OR UPDATE ON pgquota.tenant FOR EACH ROW EXECUTE FUNCTION pgquota.check_settings();
+
+create view pgquota.alert_line as
+ SELECT a.tenant,
+     a.at,
+     c.scope,
+     a.limit_name,
+     c.meter,
+     NULLIF(c.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(c.end_at, 'infinity'::timestamp with time zone) AS end_at,
+     a.percent,
+     a.capacity,
+     a.used,
+     a.operation
+    FROM (pgquota.alert a
+      JOIN pgquota.counter c ON (((c.tenant = a.tenant) AND (c.id = a.counter)))); -- owner pgquota_owner
+comment on view pgquota.alert_line is 'Thresholds that were reached: once for a limit, window, per cent and capacity';
+comment on column pgquota.alert_line.tenant is 'who is billed';
+comment on column pgquota.alert_line.at is 'the database''s time of the charge that reached it';
+comment on column pgquota.alert_line.scope is 'whose limit: the tenant, or a path below it';
+comment on column pgquota.alert_line.limit_name is 'the limit''s name in the plan';
+comment on column pgquota.alert_line.meter is 'what it counts';
+comment on column pgquota.alert_line.start_at is 'where the window begins; null for a lifetime';
+comment on column pgquota.alert_line.end_at is 'where the window ends; null for a lifetime';
+comment on column pgquota.alert_line.percent is 'the threshold, per cent of the capacity';
+comment on column pgquota.alert_line.capacity is 'the capacity then';
+comment on column pgquota.alert_line.used is 'units used then';
+comment on column pgquota.alert_line.operation is 'the operation that reached it';
+grant select on pgquota.alert_line to pgquota_admin;
+grant select on pgquota.alert_line to pgquota_report;
+
+create view pgquota.balance as
+ SELECT s.tenant,
+     s.scope,
+     b.name AS limit_name,
+     b.meter,
+     b.mode,
+     b.per,
+     b.capacity,
+     b.used,
+     b.held,
+     b.remaining,
+     GREATEST((0)::bigint, ((b.used - b.capacity) + b.held)) AS over,
+     NULLIF(b.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(b.end_at, 'infinity'::timestamp with time zone) AS resets_at,
+     (COALESCE(t.plan, z.default_plan))::text AS plan
+    FROM (((( SELECT t_1.tenant,
+             t_1.tenant AS scope
+            FROM pgquota.tenant t_1
+         UNION
+          SELECT c.tenant,
+             p.scope
+            FROM (( SELECT DISTINCT c_1.tenant,
+                     c_1.scope
+                    FROM pgquota.counter c_1) c
+              CROSS JOIN LATERAL unnest(ARRAY[c.tenant, c.scope]) p(scope))
+         UNION
+          SELECT a.tenant,
+             a.scope
+            FROM pgquota.adjustment a) s
+      CROSS JOIN pgquota.setting z)
+      LEFT JOIN pgquota.tenant t ON ((t.tenant = s.tenant)))
+      CROSS JOIN LATERAL pgquota.balances(s.scope) b(name, meter, scope, mode, per, capacity, used, held, remaining, start_at, end_at))
+   WHERE (b.scope = s.scope); -- owner pgquota_owner
+comment on view pgquota.balance is 'Every limit that applies to every known scope, at this moment. Known are tenants with settings, scopes that have used something, and scopes with an override or boost. Ask for a tenant; all of them take long';
+comment on column pgquota.balance.tenant is 'who is billed';
+comment on column pgquota.balance.scope is 'whose limit: the tenant, or a path below it';
+comment on column pgquota.balance.limit_name is 'the limit''s name in the plan';
+comment on column pgquota.balance.meter is 'what it counts';
+comment on column pgquota.balance.mode is 'enforce, observe (reports, never refuses) or off (counts nothing)';
+comment on column pgquota.balance.per is 'its window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
+comment on column pgquota.balance.capacity is 'units a window, overrides and boosts included; null: unlimited';
+comment on column pgquota.balance.used is 'units used in the running window';
+comment on column pgquota.balance.held is 'units that open holds take of it, expired ones not counted';
+comment on column pgquota.balance.remaining is 'what is neither used nor held, at least 0; null: unlimited';
+comment on column pgquota.balance.over is 'units used and held above the capacity';
+comment on column pgquota.balance.start_at is 'where the window begins; null for a lifetime';
+comment on column pgquota.balance.resets_at is 'where the window ends and the count begins anew; null for a lifetime';
+comment on column pgquota.balance.plan is 'the tenant''s plan, its own or the default one';
+grant select on pgquota.balance to pgquota_admin;
+grant select on pgquota.balance to pgquota_app;
+grant select on pgquota.balance to pgquota_report;
+
+create view pgquota.ledger_line as
+ SELECT l.tenant,
+     l.at,
+     l.operation,
+     l.verb,
+     c.scope,
+     c.meter,
+     c.per,
+     NULLIF(c.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(c.end_at, 'infinity'::timestamp with time zone) AS end_at,
+     l.entry,
+     l.amount,
+     l.used_after,
+     l.ref
+    FROM (pgquota.ledger l
+      LEFT JOIN pgquota.counter c ON (((c.tenant = l.tenant) AND (c.id = l.counter)))); -- owner pgquota_owner
+comment on view pgquota.ledger_line is 'Every change of a billed counter. Ask for a span of time (at): the ledger is kept in the order of time';
+comment on column pgquota.ledger_line.tenant is 'who is billed';
+comment on column pgquota.ledger_line.at is 'the database''s time of the change';
+comment on column pgquota.ledger_line.operation is 'the operation; entries of one operation share it';
+comment on column pgquota.ledger_line.verb is 'consume, consume_up_to, record, settle, refund, reset or repair';
+comment on column pgquota.ledger_line.scope is 'whose counter: the tenant, or a path below it';
+comment on column pgquota.ledger_line.meter is 'what was counted';
+comment on column pgquota.ledger_line.per is 'the kind of the counter''s window';
+comment on column pgquota.ledger_line.start_at is 'where the counter''s window begins; null for a lifetime';
+comment on column pgquota.ledger_line.end_at is 'where the counter''s window ends; null for a lifetime';
+comment on column pgquota.ledger_line.entry is 'number within the counter''s window, from 1 without a gap';
+comment on column pgquota.ledger_line.amount is 'units; negative gives back';
+comment on column pgquota.ledger_line.used_after is 'the counter after it';
+comment on column pgquota.ledger_line.ref is 'the hold that was settled, or the operation that was refunded';
+grant select on pgquota.ledger_line to pgquota_admin;
+grant select on pgquota.ledger_line to pgquota_report;
+
+create view pgquota.usage as
+ SELECT c.tenant,
+     c.scope,
+     c.meter,
+     c.per,
+     NULLIF(c.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(c.end_at, 'infinity'::timestamp with time zone) AS end_at,
+     (c.end_at <= now.at) AS closed,
+     c.used,
+         CASE
+             WHEN (c.held = 0) THEN (0)::bigint
+             ELSE (c.held - COALESCE(( SELECT (sum((i.amount)::bigint))::bigint AS sum
+                FROM pgquota.hold_item i
+               WHERE ((i.tenant = c.tenant) AND (i.counter = c.id) AND (i.expires_at <= now.at))), (0)::bigint))
+         END AS held
+    FROM (pgquota.counter c
+      CROSS JOIN ( SELECT pgquota.clock() AS at) now); -- owner pgquota_owner
+comment on view pgquota.usage is 'A row for each window in which something was used or held, closed ones too. Those of limits that are not billed are kept for the setting window_retention, others for ever';
+comment on column pgquota.usage.tenant is 'who is billed';
+comment on column pgquota.usage.scope is 'who used: the tenant, or a path below it';
+comment on column pgquota.usage.meter is 'what was counted';
+comment on column pgquota.usage.per is 'the kind of window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
+comment on column pgquota.usage.start_at is 'where the window begins; null for a lifetime';
+comment on column pgquota.usage.end_at is 'where the window ends; null for a lifetime';
+comment on column pgquota.usage.closed is 'the window has ended; late settlements and refunds may still change it';
+comment on column pgquota.usage.used is 'units used';
+comment on column pgquota.usage.held is 'units that open holds take, expired ones not counted';
+grant select on pgquota.usage to pgquota_admin;
+grant select on pgquota.usage to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer)
  RETURNS integer
@@ -365,102 +527,8 @@ CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key te
 AS $function$
 declare
   c_most constant bigint := 9223372036854775807;
-  v_now timestamptz;
-  v_one record;
-  v_answer pgquota.answer;
-  v_expires timestamptz;
-begin
-  if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
-     and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
-     and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
-    v_now := pgquota.clock();
-    -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
-    -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
-    -- If somebody else was at the counter, the guard is checked on its newest version.
-    update pgquota.counter c
-       set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
-           held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
-      from pgquota.plan_limit l
-     where l.plan = (select coalesce(t.plan, z.default_plan)
-                       from pgquota.setting z
-                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
-                      where t.adjusted is not true)
-       and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
-       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
-       and c.tenant = split_part(p_scope[1], '/', 1)
-       and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
-       and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
-       and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
-                               then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
-       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-       and (p_key[1] is null
-            or not exists (select from pgquota.operation_key k
-                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
-               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select z.key_retention
-                                                                     from pgquota.setting z), true))
-    returning row(1, 'granted', null, null,
-                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
-                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
-                  c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
-                  p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
-                  '{}', l.message)::pgquota.answer as answer,
-              c.tenant, c.id as counter, c.entries, c.billed
-         into v_one;
-    if found then
-      v_answer := v_one.answer;
-      v_answer.operation := pgquota.operation_id(v_answer.at);
-      if p_verb = '{reserve}' then
-        v_answer.hold_state := 'open';
-        v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
-                                                   (select z.longest_hold from pgquota.setting z));
-      end if;
-      if p_key[1] is not null then
-        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
-        values (v_one.tenant, p_key[1], p_verb[1], p_scope[1], null, p_ttl[1], p_meter, p_amount,
-                v_answer.at, array[v_answer])
-        on conflict do nothing;
-      end if;
-      if found then
-        if p_verb = '{reserve}' then
-          insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
-                                    taken_at, expires_at)
-          values (v_one.tenant, v_answer.operation, p_scope[1], p_meter, p_amount, array[v_one.counter],
-                  p_meter, v_answer.at, v_answer.expires_at);
-          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-          values (v_one.tenant, v_one.counter, v_answer.expires_at, v_answer.operation, p_amount[1]);
-        elsif v_one.billed then
-          insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
-          values (v_one.tenant, v_answer.at, v_answer.operation, v_one.counter, v_one.entries, p_verb[1],
-                  p_amount[1], v_answer.used);
-        end if;
-        return next v_answer;
-        return;
-      end if;
-      -- A rival's answer to this key was committed while this call waited for the counter or for the key.
-      -- Take back what nobody has seen yet; the key tells the answer.
-      update pgquota.counter c
-         set used = c.used - case when p_verb = '{reserve}' then 0 else p_amount[1] end,
-             held = c.held - case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-             entries = c.entries - (c.billed and p_verb <> '{reserve}')::int
-       where c.tenant = v_one.tenant and c.id = v_one.counter;
-    end if;
-  end if;
-  return query
-    select * from pgquota.apply_list(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount);
-end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
-
-CREATE OR REPLACE FUNCTION pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
- RETURNS SETOF pgquota.answer
- LANGUAGE plpgsql
-AS $function$
-declare
-  c_most constant bigint := 9223372036854775807;
   v_n constant int := coalesce(cardinality(p_verb), 0);
-  v_keyed constant boolean := cardinality(array_remove(p_key, null)) > 0;
+  v_keyed constant boolean := coalesce(cardinality(array_remove(p_key, null)), 0) > 0;
   v_keys text[];        -- tenant/key of each change
   v_scopes text[];      -- null for a change that names a hold or an operation
   i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
@@ -492,7 +560,6 @@ declare
   g_used bigint[];
   g_held bigint[];
   g_over bigint[];
-  g_crossed pgquota.alert[];
   -- of each counter, its slot
   s_tenant text[];
   s_id bigint[];
@@ -502,16 +569,16 @@ declare
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de bigint[];
+  s_ceiling bigint[];   -- what the guarded UPDATE must not pass
   s_last int[];         -- the change that touched it last
   b_used bigint[];      -- as they were before this call
   b_held bigint[];
   l_tenant text[];      -- the counters that are locked
   l_id bigint[];
-  m_tenant text[];      -- those that must be, to open windows
-  m_id bigint[];
   v_reap boolean := false;
   v_write boolean;
   v_missing boolean;
+  v_simple boolean;
   v_covered boolean;
   v_expired boolean;
   v_denied boolean;
@@ -525,20 +592,23 @@ declare
   v_u bigint;
   v_h bigint;
   v_e bigint;
+  v_percent int;
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
-  -- rows to write
-  w_ledger pgquota.ledger[];
-  w_alerts pgquota.alert[];
-  w_holds pgquota.hold[];
-  w_items pgquota.hold_item[];
+  e_change int[];       -- ledger rows
+  e_slot int[];
+  e_entry bigint[];
+  e_amount bigint[];
+  e_after bigint[];
+  t_leg int[];          -- thresholds that were reached
+  t_percent int[];
 begin
   if v_n = 0 or v_n <> all (array[coalesce(cardinality(p_scope), 0), coalesce(cardinality(p_key), 0),
                                   coalesce(cardinality(p_ref), 0), coalesce(cardinality(p_ttl), 0)])
      or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
-     or array_position(p_scope, null) is not null
+     or array_position(p_verb, null) is not null or array_position(p_scope, null) is not null
      or cardinality(p_change) <> all (array[cardinality(p_meter), cardinality(p_amount)])
-     or array_position(p_amount, null) is not null
+     or array_position(p_change, null) is not null or array_position(p_amount, null) is not null
      or 0 > any (p_amount) or 4611686018427387904 < any (p_amount) then
     raise exception 'malformed call of pgquota.apply' using errcode = 'PQ001',
       hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter';
@@ -546,7 +616,7 @@ begin
   i_from := array_fill(1, array[v_n]);
   i_to := array_fill(0, array[v_n]);
   for j in 1 .. cardinality(p_change) loop
-    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
+    if p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
       raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
         hint = 'amounts are listed in the order of their changes, numbered from 1';
     end if;
@@ -561,15 +631,11 @@ begin
   for i in 1 .. v_n loop
     v_scopes[i] := case when p_ref[i] is null then p_scope[i] end;
     v_keys[i] := split_part(p_scope[i], '/', 1) || '/' || p_key[i];
-    if (p_ref[i] is null) = (p_verb[i] in ('settle', 'release', 'extend', 'refund'))
-       or p_verb[i] in ('reserve', 'extend') and (p_ttl[i] > 0) is not true then
-      raise exception 'change %: % needs %', i, p_verb[i],
-        case when p_ref[i] is null and p_verb[i] <> 'reserve' then 'a hold or operation'
-             when p_verb[i] in ('reserve', 'extend') then 'a time to live'
-             else 'no hold or operation' end using errcode = 'PQ001';
+    if p_verb[i] in ('reserve', 'extend') and (p_ttl[i] is null or p_ttl[i] <= 0) then
+      raise exception 'change %: a hold must live for at least a millisecond', i using errcode = 'PQ001';
     end if;
   end loop;
-  -- Settlements, releases and refunds always fit and name their counters: they are locked at once.
+  -- Settlements, releases and refunds always fit and name their counters: they go to the lock at once.
   if not p_verb && '{consume,consume_up_to,record,reserve,check,extend}' then
     select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into l_tenant, l_id
       from (select h.tenant, unnest(h.counters) as id
@@ -598,7 +664,6 @@ begin
     v_op := array_fill(null::uuid, array[v_n]);
     v_expires := array_fill(null::timestamptz, array[v_n]);
     v_late := array_fill(false, array[v_n]);
-    w_ledger := '{}'; w_alerts := '{}'; w_holds := '{}'; w_items := '{}';
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -611,9 +676,7 @@ begin
     end if;
 
     -- The legs of changes that look for their limits, then of those that name a hold or an operation.
-    v_legs := array(select l
-                      from unnest(pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now)) l
-                     order by l.change, l.ord);
+    v_legs := pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now);
     for i in 1 .. v_n loop
       continue when v_status[i] is not null or p_ref[i] is null;
       v_verb := p_verb[i];
@@ -654,7 +717,7 @@ begin
     v_to := array_fill(0, array[v_n]);
     i_take := p_amount;
     s_tenant := '{}'; s_id := '{}'; s_used := '{}'; s_held := '{}'; s_entries := '{}';
-    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_last := '{}';
+    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_ceiling := '{}'; s_last := '{}';
     g_slot := '{}';
     for g in 1 .. coalesce(cardinality(v_legs), 0) loop
       v_leg := v_legs[g];
@@ -678,6 +741,7 @@ begin
           s_du[v_slot] := 0;
           s_dh[v_slot] := 0;
           s_de[v_slot] := 0;
+          s_ceiling[v_slot] := c_most;
           s_last[v_slot] := 0;
         end if;
         g_slot[g] := v_slot;
@@ -698,6 +762,7 @@ begin
     g_used := '{}'; g_held := '{}';
     v_low := null; v_high := null;
     v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
+    v_simple := cardinality(s_id) = 1;
     for i in 1 .. v_n loop
       continue when v_status[i] is not null;
       v_verb := p_verb[i];
@@ -717,8 +782,8 @@ begin
           v_leg := v_legs[g];
           if v_leg.mode = 'enforce' and v_leg.ceiling is not null then
             v_slot := g_slot[g];
-            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0, v_leg.ceiling
-                - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
+            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0,
+                v_leg.ceiling - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
           end if;
         end loop;
       end if;
@@ -742,7 +807,8 @@ begin
         end if;
         if v_verb = 'refund' and v_take > v_leg.took then
           v_status[i] := 'refund_too_large';
-          v_detail[i] := v_leg.took || ' ' || v_leg.meter;
+          v_detail[i] := v_leg.meter;
+          v_leg.used := v_leg.took;
           exit;
         end if;
         g_du[g] := case v_verb when 'reserve' then 0 when 'extend' then 0 when 'release' then 0
@@ -769,7 +835,8 @@ begin
       end if;
       v_status[i] := 'granted';
       continue when v_verb = 'check';
-      v_write := true;
+      v_simple := v_simple and v_verb in ('consume', 'record', 'reserve', 'consume_up_to');
+      v_write := v_write or v_to[i] > 0 or p_key[i] is not null or v_verb <> 'consume';
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off';
@@ -778,11 +845,17 @@ begin
         if v_leg.input is not null then
           v_low := greatest(v_low, v_leg.start_at);
           v_high := least(v_high, v_leg.end_at);
+          v_simple := v_simple and (g_fits[g] or v_verb <> 'consume_up_to');
         end if;
         if v_slot is null then
           v_missing := true;
         else
-          v_covered := v_covered and coalesce(v_leg.counter = any (l_id), false);
+          if l_id is not null and v_leg.counter <> all (l_id) then
+            v_covered := false;
+          end if;
+          if v_deny and v_leg.mode = 'enforce' then
+            s_ceiling[v_slot] := least(s_ceiling[v_slot], v_leg.ceiling);
+          end if;
           g_charges[g] := s_last[v_slot] <> i;
           if g_charges[g] then
             s_last[v_slot] := i;
@@ -790,7 +863,9 @@ begin
             s_dh[v_slot] := s_dh[v_slot] + g_dh[g];
             s_used[v_slot] := s_used[v_slot] + g_du[g];
             s_held[v_slot] := s_held[v_slot] + g_dh[g];
-            s_de[v_slot] := s_de[v_slot] + (v_leg.billed and g_du[g] <> 0)::int;
+            if v_leg.billed and g_du[g] <> 0 then
+              s_de[v_slot] := s_de[v_slot] + 1;
+            end if;
           end if;
         end if;
       end loop;
@@ -810,26 +885,9 @@ begin
         continue;
       end if;
     elsif v_missing then
-      -- Open the windows. Those before them are closed under their locks, which are taken in one go with
-      -- those of the other counters, in order.
-      select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into m_tenant, m_id
-        from (select split_part(l.scope, '/', 1) as tenant, l.ended as id
-                from unnest(v_legs) l
-               where l.counter is null and l.ended is not null and l.mode <> 'off'
-                 and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
-              union
-              select * from unnest(s_tenant, s_id)) x;
-      if not m_id <@ coalesce(l_id, '{}') then
-        l_tenant := m_tenant;
-        l_id := m_id;
-        continue;
-      end if;
-      update pgquota.counter c set current = false
-        from unnest(v_legs) l
-       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
-      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
-      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
-             bool_or(l.billed)
+      insert into pgquota.counter (tenant, scope, meter, per, n, start_at, end_at, billed)
+      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.n) + 1, min(l.start_at),
+             min(l.end_at), bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
@@ -837,77 +895,113 @@ begin
        order by l.scope collate "C", l.meter collate "C", l.per collate "C"
       on conflict do nothing;
       continue;
-    elsif not v_covered or v_expired then
+    elsif l_id is null and (v_expired or not v_simple) or not v_covered or l_id is not null and v_expired then
       v_reap := v_reap or v_expired;
       l_tenant := s_tenant;
       l_id := s_id;
       continue;
     else
-      -- Locked and decided: what fits is known, so there is no guard.
-      update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
-        from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
-       where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
+      -- The heart. A single counter is guarded here, on its newest version, if somebody else was at it;
+      -- what is locked was decided on just now.
+      for v_u, v_h, v_e in
+        update pgquota.counter c
+           set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_ceiling)
+               s (tenant, id, used, held, entries, ceiling)
+         where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0)
+           and (l_id is not null
+                or s.used + s.held <= s.ceiling - c.used - c.held and pgquota.clock() < c.end_at)
+        returning c.used, c.held, c.entries
+      loop
+        null; -- the values matter where there is one counter
+      end loop;
+      if l_id is null then
+        if not found then
+          l_tenant := s_tenant;
+          l_id := s_id;
+          continue;
+        end if;
+        b_used[1] := v_u - s_du[1];
+        b_held[1] := v_h - s_dh[1];
+        s_entries[1] := v_e - s_de[1];
+        v_at := pgquota.clock();
+      end if;
       v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
     end if;
 
-    -- Answers, and what is to be written beside the counters.
+    -- Answers, ledger rows and thresholds, on what the counters held when they were written.
     s_used := b_used;
     s_held := b_held;
-    v_answers := '{}'; g_over := '{}';
+    v_answers := '{}'; e_change := '{}'; e_slot := '{}'; e_entry := '{}'; e_amount := '{}'; e_after := '{}';
+    t_leg := '{}'; t_percent := '{}'; g_over := '{}';
+    for i in 1 .. v_n loop
+      continue when v_status[i] <> 'granted' or p_verb[i] = 'check';
+      v_op[i] := pgquota.operation_id(v_at);
+      if p_verb[i] = 'reserve' then
+        v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
+                                     (select z.longest_hold from pgquota.setting z));
+        v_state[i] := 'open';
+      end if;
+      for g in v_from[i] .. v_to[i] loop
+        v_slot := g_slot[g];
+        continue when v_slot is null;
+        v_leg := v_legs[g];
+        if g_charges[g] then
+          s_used[v_slot] := s_used[v_slot] + g_du[g];
+          s_held[v_slot] := s_held[v_slot] + g_dh[g];
+          if v_leg.billed and g_du[g] <> 0 then
+            s_entries[v_slot] := s_entries[v_slot] + 1;
+            e_change := e_change || i;
+            e_slot := e_slot || v_slot;
+            e_entry := e_entry || s_entries[v_slot];
+            e_amount := e_amount || g_du[g];
+            e_after := e_after || s_used[v_slot];
+          end if;
+        end if;
+        g_used[g] := s_used[v_slot];
+        g_held[g] := s_held[v_slot];
+        v_d := g_used[g] - v_leg.capacity + g_held[g];
+        if v_d > 0 then
+          g_over[g] := least(v_d, greatest(0, g_du[g] + g_dh[g]));
+        end if;
+        if g_du[g] > 0 and v_leg.capacity > 0 then
+          foreach v_percent in array v_leg.thresholds loop
+            if g_used[g] >= v_leg.capacity::numeric * v_percent / 100 then
+              t_leg := t_leg || g;
+              t_percent := t_percent || v_percent;
+            end if;
+          end loop;
+        end if;
+      end loop;
+    end loop;
+    if cardinality(t_leg) > 0 then
+      select coalesce(array_agg(x.leg), '{}'), coalesce(array_agg(x.percent), '{}') into t_leg, t_percent
+        from (select min(t.leg) as leg, t.percent
+                from unnest(t_leg, t_percent) t (leg, percent)
+               cross join lateral (select (v_legs[t.leg]).*) l
+               where not exists (select from pgquota.alert a
+                                  where a.tenant = split_part(l.scope, '/', 1) and a.counter = l.counter
+                                    and a.limit_name = l.name and a.percent = t.percent
+                                    and a.capacity = l.capacity)
+               group by l.counter, l.name, t.percent) x;
+    end if;
     for i in 1 .. v_n loop
       continue when v_status[i] in ('replay', 'ended', 'same_key');
-      if v_status[i] = 'granted' and p_verb[i] <> 'check' then
-        v_op[i] := pgquota.operation_id(v_at);
-        if p_verb[i] = 'reserve' then
-          v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
-                                       (select z.longest_hold from pgquota.setting z));
-          v_state[i] := 'open';
-          w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
-              p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
-              'open', null)::pgquota.hold;
-        end if;
-      end if;
-      v_answer := row(i, v_status[i], v_detail[i], v_op[i], v_at, false, v_late[i], v_state[i], v_expires[i],
-                      null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-                      null, null);
+      v_answer := null;
+      v_answer.change := i;
+      v_answer.status := v_status[i];
+      v_answer.detail := v_detail[i];
+      v_answer.operation := v_op[i];
+      v_answer.at := v_at;
+      v_answer.replayed := false;
+      v_answer.late := v_late[i];
+      v_answer.hold_state := v_state[i];
+      v_answer.expires_at := v_expires[i];
       v_ok := false;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off' or g_used[g] is null;
         v_ok := true;
-        v_slot := g_slot[g];
-        g_crossed := '{}';
-        g_over[g] := 0;
-        if v_op[i] is not null then
-          if g_charges[g] then
-            s_used[v_slot] := s_used[v_slot] + g_du[g];
-            s_held[v_slot] := s_held[v_slot] + g_dh[g];
-            if v_leg.billed and g_du[g] <> 0 then
-              s_entries[v_slot] := s_entries[v_slot] + 1;
-              w_ledger := w_ledger || row(s_tenant[v_slot], v_at, v_op[i], s_id[v_slot], s_entries[v_slot],
-                  p_verb[i], g_du[g], s_used[v_slot], p_ref[i])::pgquota.ledger;
-            end if;
-            if p_verb[i] = 'reserve' then
-              v_rows := cardinality(w_holds);
-              w_holds[v_rows].counters := w_holds[v_rows].counters || s_id[v_slot];
-              w_holds[v_rows].counter_meters := w_holds[v_rows].counter_meters || v_leg.meter;
-              w_items := w_items || row(s_tenant[v_slot], s_id[v_slot], v_expires[i], v_op[i],
-                                        g_dh[g])::pgquota.hold_item;
-            end if;
-          end if;
-          g_used[g] := s_used[v_slot];
-          g_held[g] := s_held[v_slot];
-          g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
-                             greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
-          if g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
-            g_crossed := array(select a from unnest(pgquota.reached(v_leg, g_used[g], v_op[i], v_at)) a
-                                where not exists (select from unnest(w_alerts) w
-                                                   where w.counter = a.counter and w.percent = a.percent
-                                                     and w.limit_name = a.limit_name));
-            w_alerts := w_alerts || g_crossed;
-          end if;
-        end if;
         v_answer.limit_name := v_leg.name;
         v_answer.meter := v_leg.meter;
         v_answer.scope := v_leg.scope;
@@ -921,15 +1015,21 @@ begin
         v_answer.end_at := v_leg.end_at;
         v_answer.fits := g_fits[g];
         v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
-        v_answer.overage := g_over[g];
-        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
+        v_answer.overage := coalesce(g_over[g], 0);
         v_answer.message := v_leg.message;
+        v_answer.crossed := '{}';
+        for t in 1 .. cardinality(t_leg) loop
+          if t_leg[t] = g then
+            v_answer.crossed := v_answer.crossed || t_percent[t];
+          end if;
+        end loop;
         v_answers := v_answers || v_answer;
       end loop;
       if not v_ok then
         v_answers := v_answers || v_answer;
       end if;
     end loop;
+
     exit when not v_write or not v_keyed;
     insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
     select split_part(q.scope, '/', 1), q.key, q.verb, q.scope, q.ref, q.ttl,
@@ -943,10 +1043,11 @@ begin
     get diagnostics v_rows = row_count;
     exit when v_rows = (select count(*) from unnest(p_verb, p_key, v_status) q (verb, key, status)
                          where q.key is not null and q.status = 'granted' and q.verb <> 'check');
-    -- A rival's answer to one of the keys was committed while this call waited for the key. Take back what
-    -- nobody has seen yet, and look again: the key tells the answer now.
+    -- A rival's answer to one of the keys was committed while this call waited for the lock or for the
+    -- key. Take back what nobody has seen yet, and look again: the key tells the answer now.
     delete from pgquota.operation_key k using unnest(p_scope, p_key) q (scope, key)
-     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.answers[1].operation = any (v_op);
+     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.at = v_at
+       and k.answers[1].operation = any (v_op);
     update pgquota.counter c
        set used = c.used - s.used, held = c.held - s.held, entries = c.entries - s.entries
       from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
@@ -956,52 +1057,71 @@ begin
   end loop;
 
   if v_write then
-    if cardinality(w_holds) > 0 then
-      insert into pgquota.hold select h.* from unnest(w_holds) h;
-      insert into pgquota.hold_item select t.* from unnest(w_items) t;
-    end if;
-    if cardinality(w_ledger) > 0 then
-      insert into pgquota.ledger select e.* from unnest(w_ledger) e;
-    end if;
-    if cardinality(w_alerts) > 0 then
-      insert into pgquota.alert select a.* from unnest(w_alerts) a;
-    end if;
-  end if;
-  foreach v_answer in array v_answers loop
-    return next v_answer;
-  end loop;
-  for i in 1 .. v_n loop
-    if p_verb[i] in ('settle', 'release', 'extend') and v_status[i] = 'granted' then
-      delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
-       where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
-         and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
-      update pgquota.hold h
-         set state = v_state[i], expires_at = v_expires[i],
-             amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
-                 select m.amount + coalesce(q.amount, 0)
-                   from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
-                   left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
-                             q (meter, amount) on q.meter = m.meter
-                  order by m.ord) end,
-             answers = case when p_verb[i] <> 'extend'
-                            then array(select a from unnest(v_answers) a where a.change = i) end
-       where h.tenant = p_scope[i] and h.id = p_ref[i];
-      if p_verb[i] = 'extend' then
+    for i in 1 .. v_n loop
+      continue when v_state[i] is null or v_status[i] <> 'granted';
+      if p_verb[i] = 'reserve' then
+        with item as (
+          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+          select s_tenant[g_slot[g]], s_id[g_slot[g]], v_expires[i], v_op[i], g_dh[g]
+            from generate_series(v_from[i], v_to[i]) g
+           where g_charges[g]
+        )
+        insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
+                                  taken_at, expires_at)
+        values (split_part(p_scope[i], '/', 1), v_op[i], p_scope[i], p_meter[i_from[i]:i_to[i]],
+                p_amount[i_from[i]:i_to[i]],
+                array(select s_id[g_slot[g]] from generate_series(v_from[i], v_to[i]) g
+                       where g_charges[g] order by g),
+                array(select (v_legs[g]).meter from generate_series(v_from[i], v_to[i]) g
+                       where g_charges[g] order by g),
+                v_at, v_expires[i]);
+      else
+        delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
+         where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
+           and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
+        update pgquota.hold h
+           set state = v_state[i], expires_at = v_expires[i],
+               amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
+                   select m.amount + coalesce(q.amount, 0)
+                     from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
+                     left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
+                               q (meter, amount) on q.meter = m.meter
+                    order by m.ord) end,
+               answers = case when p_verb[i] <> 'extend'
+                              then array(select a from unnest(v_answers) a where a.change = i) end
+         where h.tenant = p_scope[i] and h.id = p_ref[i];
         insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
         select h.tenant, c.id, h.expires_at, h.id, m.amount
           from pgquota.hold h, unnest(h.counters, h.counter_meters) c (id, meter),
                unnest(h.meters, h.amounts) m (meter, amount)
-         where h.tenant = p_scope[i] and h.id = p_ref[i] and m.meter = c.meter;
+         where h.tenant = p_scope[i] and h.id = p_ref[i] and h.state = 'open' and m.meter = c.meter;
       end if;
+    end loop;
+    if cardinality(e_change) > 0 then
+      insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
+      select s_tenant[e.slot], v_at, v_op[e.change], s_id[e.slot], e.entry, p_verb[e.change],
+             e.amount, e.after, p_ref[e.change]
+        from unnest(e_change, e_slot, e_entry, e_amount, e_after)
+             e (change, slot, entry, amount, after);
     end if;
-    -- What was answered before is answered again.
+    if cardinality(t_leg) > 0 then
+      insert into pgquota.alert (tenant, counter, limit_name, percent, capacity, used, operation, at)
+      select split_part(l.scope, '/', 1), l.counter, l.name, t.percent, l.capacity, g_used[t.leg],
+             v_op[l.change], v_at
+        from unnest(t_leg, t_percent) t (leg, percent)
+       cross join lateral (select (v_legs[t.leg]).*) l
+       order by l.counter, l.name, t.percent;
+    end if;
+  end if;
+
+  return query select a.* from unnest(v_answers) a;
+  for i in 1 .. v_n loop
     if v_status[i] = 'ended' then
       v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
     elsif v_status[i] in ('replay', 'same_key') then
-      for v_seen in
-          select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
-                                          array_fill(1, array[i_to[i] - i_from[i] + 1]),
-                                          p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
+      for v_seen in select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
+                               array_fill(1, array[i_to[i] - i_from[i] + 1]),
+                               p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
         v_status[i] := v_seen.status;
         v_detail[i] := v_seen.detail;
       end loop;
@@ -1026,7 +1146,9 @@ begin
     end if;
   end loop;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.audit_row()
  RETURNS trigger
@@ -1083,22 +1205,8 @@ AS $function$
 $function$; -- owner pgquota_owner
 grant execute on function pgquota.balances(p_scope text) to pgquota_admin;
 grant execute on function pgquota.balances(p_scope text) to pgquota_app;
+grant execute on function pgquota.balances(p_scope text) to pgquota_report;
 grant execute on function pgquota.balances(p_scope text) to public;
-
-CREATE OR REPLACE FUNCTION pgquota.check_counter()
- RETURNS trigger
- LANGUAGE plpgsql
-AS $function$
-begin
-  if new.end_at <= new.start_at or not pgquota.is_scope(new.scope)
-     or split_part(new.scope, '/', 1) <> new.tenant then
-    raise exception 'scope "%" cannot have a counter from % to %', new.scope, new.start_at, new.end_at
-      using errcode = 'check_violation',
-            hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
-  end if;
-  return new;
-end $function$; -- owner pgquota_owner
-grant execute on function pgquota.check_counter() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.check_plan(p_plan text)
  RETURNS void
@@ -1169,6 +1277,8 @@ CREATE OR REPLACE FUNCTION pgquota.clock()
  LANGUAGE sql
 RETURN clock_timestamp(); -- owner pgquota_owner
 grant execute on function pgquota.clock() to pgquota_admin;
+grant execute on function pgquota.clock() to pgquota_app;
+grant execute on function pgquota.clock() to pgquota_report;
 grant execute on function pgquota.clock() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone)
@@ -1178,7 +1288,7 @@ CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_
 AS $function$
   select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries,
+         coalesce(r.thresholds, '{}'), r.message, c.id, c.n, c.used, c.held, 0::bigint, c.entries,
          c.start_at, c.end_at, coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
@@ -1245,13 +1355,6 @@ begin
     using errcode = 'PQ003', hint = 'publish another version';
 end $function$; -- owner pgquota_owner
 grant execute on function pgquota.keep_version() to public;
-
-CREATE OR REPLACE FUNCTION pgquota.key_time(p_key text)
- RETURNS timestamp with time zone
- LANGUAGE sql
- IMMUTABLE
-RETURN CASE WHEN (p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'::text) THEN pgquota.operation_at((p_key)::uuid) ELSE NULL::timestamp with time zone END; -- owner pgquota_owner
-grant execute on function pgquota.key_time(p_key text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb)
  RETURNS void
@@ -1339,23 +1442,6 @@ comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestam
 grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to pgquota_admin;
 grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to public;
 
-CREATE OR REPLACE FUNCTION pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone)
- RETURNS pgquota.alert[]
- LANGUAGE sql
- STABLE
-AS $function$
-  select coalesce(array_agg(row(split_part(p_leg.scope, '/', 1), p_leg.counter, p_leg.name, p.percent,
-                                p_leg.capacity, p_used, p_operation, p_at)::pgquota.alert
-                            order by p.percent), '{}')
-    from unnest(p_leg.thresholds) p (percent)
-   where p_leg.capacity > 0 and p_used >= p_leg.capacity::numeric * p.percent / 100
-     and not exists (select from pgquota.alert a
-                      where a.tenant = split_part(p_leg.scope, '/', 1) and a.counter = p_leg.counter
-                        and a.limit_name = p_leg.name and a.percent = p.percent
-                        and a.capacity = p_leg.capacity)
-$function$; -- owner pgquota_owner
-grant execute on function pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone) to public;
-
 CREATE OR REPLACE FUNCTION pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1382,6 +1468,111 @@ begin
 end $function$; -- owner pgquota_owner
 grant execute on function pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone) to public;
 
+CREATE OR REPLACE FUNCTION pgquota.reconcile(p_tenant text)
+ RETURNS SETOF pgquota.difference
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with line as materialized (
+    select l.*, lag(l.entry) over w as entry_before, lag(l.used_after) over w as used_before
+      from pgquota.ledger l
+     where l.tenant = p_tenant
+    window w as (partition by l.counter order by l.entry, l.at)
+  ), chain as materialized (
+    select l.counter, min(l.entry) as first_entry, max(l.entry) as last_entry,
+           sum(l.amount) + min(l.used_after - l.amount) filter (where l.entry_before is null) as sum_used
+      from line l
+     group by l.counter
+  ), item as materialized (
+    select i.*, h.state, h.expires_at as hold_expires, m.amount as hold_amount
+      from pgquota.hold_item i
+      left join pgquota.hold h on h.tenant = i.tenant and h.id = i.hold
+      left join lateral (
+           select x.amount
+             from unnest(h.counters, h.counter_meters) y (counter, meter)
+             join unnest(h.meters, h.amounts) x (meter, amount) on x.meter = y.meter
+            where y.counter = i.counter
+            limit 1) m on true
+     where i.tenant = p_tenant
+  ), difference (counter, problem, expected, found) as (
+    select c.id, 'used is not the sum of the ledger', coalesce(k.sum_used, 0), c.used::numeric
+      from pgquota.counter c
+      left join chain k on k.counter = c.id
+     where c.tenant = p_tenant and c.billed and c.used <> coalesce(k.sum_used, 0)
+       -- all entries dropped: nothing is left to compare with
+       and (k.counter is not null or c.entries = 0 or c.start_at >= (
+            select m.at from pgquota.mark m where m.name = 'ledger_from'))
+    union all
+    select c.id, 'the ledger ends before or after the counter''s last entry', c.entries,
+           coalesce(k.last_entry, 0)
+      from pgquota.counter c
+      left join chain k on k.counter = c.id
+     where c.tenant = p_tenant and c.entries <> coalesce(k.last_entry, 0)
+       and (k.counter is not null or c.start_at >= (
+            select m.at from pgquota.mark m where m.name = 'ledger_from'))
+    union all
+    select c.id, 'the first entries of the ledger are missing', 1, k.first_entry
+      from pgquota.counter c
+      join chain k on k.counter = c.id
+     where c.tenant = p_tenant and k.first_entry > 1 and c.start_at >= (
+           select m.at from pgquota.mark m where m.name = 'ledger_from')
+    union all
+    select l.counter, 'entry ' || l.entry || ' does not follow the one before', l.entry_before + 1, l.entry
+      from line l
+     where l.entry <> l.entry_before + 1
+    union all
+    select l.counter, 'used after entry ' || l.entry || ' is not that before plus its amount',
+           coalesce(l.used_before, 0)::numeric + l.amount, l.used_after
+      from line l
+     where l.used_after <> l.used_before::numeric + l.amount
+        or l.used_before is null and l.entry = 1 and l.used_after <> l.amount
+    union all
+    select k.counter, 'the ledger has entries of a counter that does not exist, or is not billed',
+           0, k.last_entry
+      from chain k
+      left join pgquota.counter c on c.tenant = p_tenant and c.id = k.counter
+     where not coalesce(c.billed, false)
+    union all
+    select c.id, 'held is not the sum of its holds', coalesce(i.held, 0), c.held
+      from pgquota.counter c
+      left join (select i.counter, sum(i.amount) as held from item i group by i.counter) i
+        on i.counter = c.id
+     where c.tenant = p_tenant and c.held <> coalesce(i.held, 0)
+    union all
+    -- an expired hold gives its units back counter by counter, as each is looked at
+    select i.counter, 'hold ' || i.hold || ' ' || case
+             when i.state is null then 'does not exist, but holds'
+             when i.state not in ('open', 'expired') then 'is ' || i.state || ', but holds'
+             else 'holds another amount, or for another time, than it says' end,
+           case when i.state in ('open', 'expired') then coalesce(i.hold_amount, 0) else 0 end, i.amount
+      from item i
+     where i.state is null or i.state not in ('open', 'expired')
+        or i.hold_amount is distinct from i.amount or i.hold_expires <> i.expires_at
+    union all
+    select u.counter, 'hold ' || h.id || ' is open, but holds nothing here', x.amount, 0
+      from pgquota.hold h
+     cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+     cross join lateral (select m.amount from unnest(h.meters, h.amounts) m (meter, amount)
+                          where m.meter = u.meter limit 1) x
+     where h.tenant = p_tenant and h.state = 'open'
+       and not exists (select from item i where i.hold = h.id and i.counter = u.counter)
+    union all
+    select i.counter, 'hold ' || i.hold || ' holds of a counter that does not exist', 0, i.amount
+      from item i
+     where not exists (select from pgquota.counter c where c.tenant = p_tenant and c.id = i.counter)
+  )
+  select d.counter, coalesce(c.scope, p_tenant), coalesce(c.meter, '?'), c.per, c.start_at,
+         d.problem, d.expected::bigint, d.found::bigint
+    from difference d
+    left join pgquota.counter c on c.tenant = p_tenant and c.id = d.counter
+   order by c.scope, c.meter, c.per, c.n, d.counter, d.problem
+$function$; -- owner pgquota_owner
+comment on function pgquota.reconcile(p_tenant text) is 'Every difference between a tenant''s counters, holds and ledger; changes nothing. Reads the whole ledger';
+grant execute on function pgquota.reconcile(p_tenant text) to pgquota_admin;
+grant execute on function pgquota.reconcile(p_tenant text) to pgquota_report;
+grant execute on function pgquota.reconcile(p_tenant text) to public;
+
 CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone)
  RETURNS SETOF pgquota.leg
  LANGUAGE sql
@@ -1389,7 +1580,7 @@ CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, 
 AS $function$
   select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
+         '{}'::int[], r.message, c.id, c.n, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -1409,6 +1600,158 @@ AS $function$
 $function$; -- owner pgquota_owner
 grant execute on function pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone) to public;
 
+CREATE OR REPLACE FUNCTION pgquota.repair(p_tenant text)
+ RETURNS SETOF pgquota.difference
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_ids bigint[];
+  v_before pgquota.difference[];
+  v_after pgquota.difference[];
+  v_now timestamptz;
+  v_operation uuid;
+  v_old pgquota.counter;
+  v_new pgquota.counter;
+  v_line record;
+begin
+  v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
+  perform from (select c.id from pgquota.counter c
+                 where c.tenant = p_tenant and c.id = any (v_ids)
+                 order by c.id for no key update) l;
+  v_now := pgquota.clock();
+  v_operation := pgquota.operation_id(v_now);
+  v_before := array(select d from pgquota.reconcile(p_tenant) d where d.counter = any (v_ids));
+  -- Under the lock of a counter its holds stand still. What they take is what the holds themselves say.
+  delete from pgquota.hold_item i
+   where i.tenant = p_tenant and i.counter = any (v_ids) and not exists (
+         select from pgquota.hold h
+          cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+           join unnest(h.meters, h.amounts) x (meter, amount) on x.meter = u.meter
+          where h.tenant = i.tenant and h.id = i.hold and h.state in ('open', 'expired')
+            and h.expires_at = i.expires_at and u.counter = i.counter and x.amount = i.amount);
+  insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+  select h.tenant, c.id, h.expires_at, h.id, x.amount
+    from pgquota.hold h
+   cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+    join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
+   cross join lateral (select m.amount from unnest(h.meters, h.amounts) m (meter, amount)
+                        where m.meter = u.meter limit 1) x
+   where h.tenant = p_tenant and h.state = 'open' and h.counters && v_ids and c.id = any (v_ids)
+  on conflict do nothing;
+
+  for v_old in
+      select * from pgquota.counter c where c.tenant = p_tenant and c.id = any (v_ids) order by c.id loop
+    v_new := v_old;
+    v_new.held := coalesce((select sum(i.amount) from pgquota.hold_item i
+                             where i.tenant = p_tenant and i.counter = v_old.id), 0);
+    select coalesce(max(l.entry), 0) as last, count(*) as entries, min(l.entry) as first,
+           coalesce((array_agg(l.used_after order by l.entry desc))[1], 0) as used,
+           sum(l.amount) + (array_agg(l.used_after - l.amount order by l.entry))[1] as sum_used
+      into v_line
+      from pgquota.ledger l
+     where l.tenant = p_tenant and l.counter = v_old.id;
+    -- Whole: nothing missing within, at the end, or at a beginning that retention has not dropped.
+    if v_old.billed and v_line.last >= v_old.entries
+       and (v_line.entries = 0
+            or v_line.entries = v_line.last - v_line.first + 1 and v_line.used = v_line.sum_used
+               and (v_line.first = 1 or v_old.start_at < (
+                    select m.at from pgquota.mark m where m.name = 'ledger_from'))) then
+      v_new.entries := v_line.last;
+      if v_old.used <> v_line.used then
+        v_new.used := v_line.used;
+        v_new.entries := v_line.last + 2;
+        insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+        values (p_tenant, v_now, v_operation, v_old.id, v_line.last + 1, 'repair',
+                v_old.used - v_line.used, v_old.used),
+               (p_tenant, v_now, v_operation, v_old.id, v_line.last + 2, 'repair',
+                v_line.used - v_old.used, v_line.used);
+      end if;
+    end if;
+    update pgquota.counter c set used = v_new.used, held = v_new.held, entries = v_new.entries
+     where c.tenant = p_tenant and c.id = v_old.id and c is distinct from v_new;
+    if found then
+      perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
+    end if;
+  end loop;
+
+  v_after := array(select d from pgquota.reconcile(p_tenant) d);
+  return query select d.* from unnest(v_before) d
+                where not exists (select from unnest(v_after) a where a.counter = d.counter
+                                                                  and a.problem = d.problem);
+end $function$; -- owner pgquota_owner
+comment on function pgquota.repair(p_tenant text) is 'Brings a tenant''s counters back to what ledger and holds say, by visible ledger entries, and returns the differences that are gone; a ledger that is broken in itself stays as it is';
+grant execute on function pgquota.repair(p_tenant text) to pgquota_admin;
+grant execute on function pgquota.repair(p_tenant text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.reset(p_scope text, p_dry_run boolean DEFAULT false)
+ RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, start_at timestamp with time zone, end_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_tenant constant text := split_part(p_scope, '/', 1);
+  v_ids bigint[];
+  v_now timestamptz := pgquota.clock();
+  v_at timestamptz;
+  v_operation uuid;
+  v_legs pgquota.leg[];
+begin
+  v_ids := array(
+      select c.id from pgquota.counter c
+       where c.tenant = v_tenant and (c.scope = p_scope or starts_with(c.scope, p_scope || '/'))
+         and c.end_at > v_now and c.used > 0
+         and not exists (select from pgquota.counter x
+                          where x.tenant = c.tenant and x.scope = c.scope and x.meter = c.meter
+                            and x.per = c.per and x.n > c.n));
+  if not p_dry_run then
+    perform from (select c.id from pgquota.counter c
+                   where c.tenant = v_tenant and c.id = any (v_ids)
+                   order by c.id for no key update) l;
+    v_now := pgquota.clock();
+  end if;
+  -- A counter without a limit in today's plan is named after its meter.
+  select coalesce(array_agg(
+             row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
+                 coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, c.n,
+                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
+                 null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
+         greatest(v_now, max(c.start_at))
+    into v_legs, v_at
+    from pgquota.counter c
+    left join lateral (
+         select r.* from unnest(pgquota.resolve(array[c.scope], '{1}', array[c.meter], '{0}', v_now)) r
+          where r.scope = c.scope and r.per = c.per
+          order by (r.mode = 'off'), r.ord
+          limit 1) r on true
+   where c.tenant = v_tenant and c.id = any (v_ids) and c.end_at > v_now and c.used > 0;
+  if not p_dry_run and cardinality(v_legs) > 0 then
+    v_operation := pgquota.operation_id(v_at);
+    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int
+      from unnest(v_legs) l
+     where c.tenant = v_tenant and c.id = l.counter;
+    insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+    select v_tenant, v_at, v_operation, l.counter, l.entries + 1, 'reset', -l.used, 0
+      from unnest(v_legs) l
+     where l.billed;
+    perform pgquota.note(v_tenant, 'reset',
+        (select jsonb_agg(jsonb_build_object('scope', l.scope, 'meter', l.meter, 'per', l.per,
+                                             'start_at', l.start_at, 'used', l.used))
+           from unnest(v_legs) l),
+        jsonb_build_object('scope', p_scope, 'used', 0, 'operation', v_operation));
+  end if;
+  return query
+  select l.name, l.meter, l.scope, l.mode, l.per, l.capacity, l.used, l.held, l.start_at, l.end_at
+    from unnest(v_legs) with ordinality l
+   order by l.ordinality;
+end $function$; -- owner pgquota_owner
+comment on function pgquota.reset(p_scope text, p_dry_run boolean) is 'Sets the running windows of a scope and all below it back to zero by visible ledger entries, and returns the counters as they were; a dry run only returns them';
+grant execute on function pgquota.reset(p_scope text, p_dry_run boolean) to pgquota_admin;
+grant execute on function pgquota.reset(p_scope text, p_dry_run boolean) to public;
+
 CREATE OR REPLACE FUNCTION pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
  RETURNS pgquota.leg[]
  LANGUAGE plpgsql
@@ -1427,9 +1770,9 @@ declare
   v_boost numeric;
 begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
-                       l.capacity, l.ceiling, coalesce(c.billed, l.billed),
-                       l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, null)::pgquota.leg),
+                       l.capacity, l.capacity + least(l.overage, c_most - 1), coalesce(c.billed, l.billed),
+                       l.thresholds, l.message, c.id, c.n, c.used, c.held, 0, c.entries,
+                       c.start_at, c.end_at, null)::pgquota.leg order by q.change, l.ord),
          bool_or(t.adjusted),
          bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
     into v_legs, v_adjusted, v_special
@@ -1442,9 +1785,13 @@ begin
      and (l.meter = q.meter or q.meter is null)
    cross join lateral (select case when l.level = 0 then split_part(p_scope[q.change], '/', 1)
          else array_to_string((string_to_array(p_scope[q.change], '/'))[:l.level + 1], '/') end) s (scope)
-    left join pgquota.counter c
-      on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
-     and c.meter = l.meter and c.per = l.per and c.current;
+    left join lateral (
+         select c.id, c.n, c.used, c.held, c.entries, c.start_at, c.end_at, c.billed
+           from pgquota.counter c
+          where c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
+            and c.meter = l.meter and c.per = l.per
+          order by c.n desc
+          limit 1) c on true;
   if v_legs is null or not (coalesce(v_adjusted, false) or v_special) then
     return v_legs;
   end if;
@@ -1476,7 +1823,7 @@ begin
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
       v_legs[g].counter := null;
-      v_legs[g].ended := v_leg.counter;
+      v_legs[g].n := coalesce(v_leg.n, 0);
       v_legs[g].used := 0;
       v_legs[g].held := 0;
       v_legs[g].entries := 0;
@@ -1530,9 +1877,136 @@ AS $function$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or pgquota.key_time(q.key) < p_now - z.key_retention)
+          or case when q.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+                  then pgquota.operation_at(q.key::uuid) < p_now - z.key_retention else false end)
 $function$; -- owner pgquota_owner
 grant execute on function pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.upkeep(p_task text, p_most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  v_now constant timestamptz := pgquota.clock();
+  v_set pgquota.setting;
+  v_tenants text[];
+  v_ids bigint[];
+  v_mark timestamptz;
+  v_end timestamptz;
+  v_name text;
+  v_done int := 0;
+begin
+  select * into strict v_set from pgquota.setting;
+  case p_task
+  when 'holds' then
+    select array_agg(l.tenant), array_agg(l.id) into v_tenants, v_ids
+      from (select c.tenant, c.id
+              from (select distinct i.tenant, i.counter from pgquota.hold_item i
+                     where i.expires_at <= v_now limit p_most) i
+              join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
+             order by c.id for no key update of c skip locked) l;
+    if v_ids is not null then
+      perform pgquota.reap(v_tenants, v_ids, v_now);
+    end if;
+    v_done := coalesce(cardinality(v_ids), 0);
+  when 'ended' then
+    -- Not before the last of its units is back: its counters ask it.
+    delete from pgquota.hold h
+     using (select h.tenant, h.id from pgquota.hold h
+             where h.expires_at < v_now - v_set.key_retention
+               and not exists (select from unnest(h.counters) u (counter)
+                                 join pgquota.hold_item i
+                                   on i.tenant = h.tenant and i.counter = u.counter
+                                  and i.expires_at = h.expires_at and i.hold = h.id)
+             limit p_most for update skip locked) o
+     where h.tenant = o.tenant and h.id = o.id;
+    get diagnostics v_done = row_count;
+  when 'keys' then
+    v_end := v_now - v_set.key_retention;
+    v_mark := (select m.at from pgquota.mark m where m.name = 'keys_until');
+    with old as materialized (
+      select k.tenant, k.key,
+             case when k.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+                  then pgquota.operation_at(k.key::uuid) < v_end else false end as tells
+        from pgquota.operation_key k
+       where k.at >= v_mark and k.at < v_end and k.answers is not null
+       limit p_most for update skip locked
+    ), gone as (
+      delete from pgquota.operation_key k using old o
+       where o.tells and k.tenant = o.tenant and k.key = o.key
+    ), stub as (
+      update pgquota.operation_key k set answers = null
+        from old o where not o.tells and k.tenant = o.tenant and k.key = o.key
+    )
+    select count(*) into v_done from old;
+    if v_done < p_most then
+      update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
+    end if;
+  when 'windows' then
+    -- Looking for them reads the whole table, so not every time. The newest window of a meter stays,
+    -- however old: the next one takes its number from it, and two openers must take the same.
+    v_mark := (select m.at from pgquota.mark m where m.name = 'windows_at');
+    if v_mark > v_now - v_set.window_retention / 100 and v_mark <= v_now then
+      return 0;
+    end if;
+    with old as materialized (
+      select c.tenant, c.id
+        from pgquota.counter c
+       where not c.billed and c.end_at < v_now - v_set.window_retention and c.held = 0
+         and exists (select from pgquota.counter x
+                      where x.tenant = c.tenant and x.scope = c.scope and x.meter = c.meter
+                        and x.per = c.per and x.n > c.n)
+       limit p_most for update skip locked
+    ), alerts as (
+      delete from pgquota.alert a using old o where a.tenant = o.tenant and a.counter = o.id
+    )
+    delete from pgquota.counter c using old o where c.tenant = o.tenant and c.id = o.id;
+    get diagnostics v_done = row_count;
+    if v_done < p_most then
+      update pgquota.mark m set at = v_now where m.name = 'windows_at';
+    end if;
+  when 'entries' then
+    -- In the order of their chains, so that what is left is the end of each.
+    v_end := v_now - v_set.ledger_retention;
+    delete from pgquota.ledger_rest l
+     where l.ctid = any (array(select r.ctid from pgquota.ledger_rest r
+                                where r.at < v_end
+                                order by r.at, r.counter, r.entry limit p_most));
+    get diagnostics v_done = row_count;
+    if v_done > 0 then
+      update pgquota.mark m set at = v_end where m.name = 'ledger_from' and m.at < v_end;
+    end if;
+  when 'dropped' then
+    select t.relname, (to_date(right(t.relname, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC'
+      into v_name, v_end
+      from pg_inherits i
+      join pg_class t on t.oid = i.inhrelid
+     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_\d{4}_\d\d$'
+     order by t.relname
+     limit 1;
+    -- a chain is shortened from its beginning, so what lies before must have gone
+    if v_end <= v_now - v_set.ledger_retention
+       and not exists (select from pgquota.ledger_rest r where r.at < v_end) then
+      execute format('drop table pgquota.%I', v_name);
+      update pgquota.mark m set at = v_end where m.name = 'ledger_from' and m.at < v_end;
+      v_done := 1;
+    end if;
+  when 'made' then
+    v_done := pgquota.add_ledger_partitions(v_now, 13);
+  else
+    raise exception 'is not a task' using errcode = 'PQ001', column = 'task', detail = p_task;
+  end case;
+  return v_done;
+exception when lock_not_available then
+  return 0; -- the next time
+end $function$; -- owner pgquota_owner
+comment on function pgquota.upkeep(p_task text, p_most integer) is 'A batch of housekeeping: holds, ended, keys, windows, entries, dropped or made; returns how many';
+grant execute on function pgquota.upkeep(p_task text, p_most integer) to pgquota_admin;
+grant execute on function pgquota.upkeep(p_task text, p_most integer) to pgquota_app;
+grant execute on function pgquota.upkeep(p_task text, p_most integer) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.version_at(p_plan text, p_at timestamp with time zone)
  RETURNS integer
@@ -1544,7 +2018,6 @@ AS $function$
    order by v.from_at desc, v.version desc
    limit 1
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.version_at(p_plan text, p_at timestamp with time zone) to pgquota_admin;
 grant execute on function pgquota.version_at(p_plan text, p_at timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer)

@@ -10,31 +10,33 @@ import io.github.pgquota.internal.jooq.routines.CheckZone;
 import io.github.pgquota.internal.jooq.routines.Clock;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
-import io.github.pgquota.internal.jooq.routines.KeyTime;
 import io.github.pgquota.internal.jooq.routines.Note;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
 import io.github.pgquota.internal.jooq.routines.Publish;
-import io.github.pgquota.internal.jooq.routines.Reached;
 import io.github.pgquota.internal.jooq.routines.Reap;
 import io.github.pgquota.internal.jooq.routines.Resolve;
 import io.github.pgquota.internal.jooq.routines.SchemaVersion;
+import io.github.pgquota.internal.jooq.routines.Upkeep;
 import io.github.pgquota.internal.jooq.routines.VersionAt;
 import io.github.pgquota.internal.jooq.routines.VersionLimits;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
 import io.github.pgquota.internal.jooq.tables.Apply;
-import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
+import io.github.pgquota.internal.jooq.tables.Reconcile;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
+import io.github.pgquota.internal.jooq.tables.Repair;
+import io.github.pgquota.internal.jooq.tables.Reset;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
-import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
-import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
+import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
 import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
 import io.github.pgquota.internal.jooq.udt.records.LegRecord;
@@ -225,44 +227,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.key_time</code>
-     */
-    public static OffsetDateTime keyTime(
-          Configuration configuration
-        , String pKey
-    ) {
-        KeyTime f = new KeyTime();
-        f.setPKey(pKey);
-
-        f.execute(configuration);
-        return f.getReturnValue();
-    }
-
-    /**
-     * Get <code>pgquota.key_time</code> as a field.
-     */
-    public static Field<OffsetDateTime> keyTime(
-          String pKey
-    ) {
-        KeyTime f = new KeyTime();
-        f.setPKey(pKey);
-
-        return f.asField();
-    }
-
-    /**
-     * Get <code>pgquota.key_time</code> as a field.
-     */
-    public static Field<OffsetDateTime> keyTime(
-          Field<String> pKey
-    ) {
-        KeyTime f = new KeyTime();
-        f.setPKey(pKey);
-
-        return f.asField();
-    }
-
-    /**
      * Call <code>pgquota.note</code>
      */
     public static void note(
@@ -408,62 +372,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.reached</code>
-     */
-    public static AlertRecord[] reached(
-          Configuration configuration
-        , LegRecord pLeg
-        , Long pUsed
-        , UUID pOperation
-        , OffsetDateTime pAt
-    ) {
-        Reached f = new Reached();
-        f.setPLeg(pLeg);
-        f.setPUsed(pUsed);
-        f.setPOperation(pOperation);
-        f.setPAt(pAt);
-
-        f.execute(configuration);
-        return f.getReturnValue();
-    }
-
-    /**
-     * Get <code>pgquota.reached</code> as a field.
-     */
-    public static Field<AlertRecord[]> reached(
-          LegRecord pLeg
-        , Long pUsed
-        , UUID pOperation
-        , OffsetDateTime pAt
-    ) {
-        Reached f = new Reached();
-        f.setPLeg(pLeg);
-        f.setPUsed(pUsed);
-        f.setPOperation(pOperation);
-        f.setPAt(pAt);
-
-        return f.asField();
-    }
-
-    /**
-     * Get <code>pgquota.reached</code> as a field.
-     */
-    public static Field<AlertRecord[]> reached(
-          Field<LegRecord> pLeg
-        , Field<Long> pUsed
-        , Field<UUID> pOperation
-        , Field<OffsetDateTime> pAt
-    ) {
-        Reached f = new Reached();
-        f.setPLeg(pLeg);
-        f.setPUsed(pUsed);
-        f.setPOperation(pOperation);
-        f.setPAt(pAt);
-
-        return f.asField();
-    }
-
-    /**
      * Call <code>pgquota.reap</code>
      */
     public static Integer reap(
@@ -592,6 +500,50 @@ public class Routines {
      */
     public static Field<Integer> schemaVersion() {
         SchemaVersion f = new SchemaVersion();
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.upkeep</code>
+     */
+    public static Integer upkeep(
+          Configuration configuration
+        , String pTask
+        , Integer pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.upkeep</code> as a field.
+     */
+    public static Field<Integer> upkeep(
+          String pTask
+        , Integer pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.upkeep</code> as a field.
+     */
+    public static Field<Integer> upkeep(
+          Field<String> pTask
+        , Field<Integer> pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
 
         return f.asField();
     }
@@ -811,82 +763,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.apply_list</code>.
-     */
-    public static Result<ApplyListRecord> applyList(
-          Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pChange
-            , pMeter
-            , pAmount
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.apply_list</code> as a table.
-     */
-    public static ApplyList applyList(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * Get <code>pgquota.apply_list</code> as a table.
-     */
-    public static ApplyList applyList(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
      * Call <code>pgquota.balances</code>.
      */
     public static Result<BalancesRecord> balances(
@@ -973,6 +849,40 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.reconcile</code>.
+     */
+    public static Result<ReconcileRecord> reconcile(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile reconcile(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile reconcile(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
      * Call <code>pgquota.refund_legs</code>.
      */
     public static Result<RefundLegsRecord> refundLegs(
@@ -1021,6 +931,80 @@ public class Routines {
             pTenant,
             pOperation,
             pNow
+        );
+    }
+
+    /**
+     * Call <code>pgquota.repair</code>.
+     */
+    public static Result<RepairRecord> repair(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair repair(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair repair(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Call <code>pgquota.reset</code>.
+     */
+    public static Result<ResetRecord> reset(
+          Configuration configuration
+        , String pScope
+        , Boolean pDryRun
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+              pScope
+            , pDryRun
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset reset(
+          String pScope
+        , Boolean pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset reset(
+          Field<String> pScope
+        , Field<Boolean> pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
         );
     }
 
