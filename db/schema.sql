@@ -65,7 +65,7 @@ create type pgquota.leg as (
   thresholds integer[],
   message text,
   counter bigint,
-  n integer,
+  ended bigint,
   used bigint,
   held bigint,
   expired bigint,
@@ -77,6 +77,9 @@ create type pgquota.leg as (
 
 create domain pgquota.name as text
   constraint name_check CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\s|\s$'::text)));
+
+create domain pgquota.tally as bigint
+  constraint tally_check CHECK ((VALUE >= 0));
 
 create table pgquota.adjustment (
   tenant text collate "C" not null,
@@ -140,23 +143,22 @@ create table pgquota.counter (
   scope text collate "C" not null,
   meter text collate "C" not null,
   per text collate "C" not null,
-  n integer not null,
+  current boolean default true not null,
   start_at timestamp with time zone not null,
   end_at timestamp with time zone not null,
   billed boolean not null,
-  used bigint default 0 not null,
-  held bigint default 0 not null,
-  entries bigint default 0 not null,
-  constraint counter_check CHECK ((pgquota.is_scope(scope) AND (split_part(scope, '/'::text, 1) = tenant))),
-  constraint counter_check1 CHECK ((end_at > start_at)),
-  constraint counter_entries_check CHECK ((entries >= 0)),
-  constraint counter_held_check CHECK ((held >= 0)),
-  constraint counter_n_check CHECK ((n > 0)),
-  constraint counter_pkey PRIMARY KEY (tenant, id),
-  constraint counter_tenant_scope_meter_per_n_key UNIQUE (tenant, scope, meter, per, n),
-  constraint counter_used_check CHECK ((used >= 0))
+  used pgquota.tally default 0 not null,
+  held pgquota.tally default 0 not null,
+  entries pgquota.tally default 0 not null,
+  constraint counter_pkey PRIMARY KEY (tenant, id)
 ) with (fillfactor=50); -- owner pgquota_owner
 grant select on pgquota.counter to pgquota_admin;
+
+CREATE UNIQUE INDEX counter_current ON pgquota.counter USING btree (tenant, scope, meter, per) WHERE current;
+
+CREATE UNIQUE INDEX counter_window ON pgquota.counter USING btree (tenant, scope, meter, per, start_at);
+
+CREATE TRIGGER check_row BEFORE INSERT ON pgquota.counter FOR EACH ROW EXECUTE FUNCTION pgquota.check_counter();
 
 create table pgquota.hold (
   tenant text collate "C" not null,
@@ -260,9 +262,12 @@ create table pgquota.plan_limit (
   per text collate "C" not null,
   capacity pgquota.amount,
   overage pgquota.amount,
+  ceiling bigint generated always as (((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))) stored,
   mode text collate "C" not null,
   billed boolean not null,
   thresholds integer[] default '{}'::integer[] not null,
+  quiet_below numeric generated always as ((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) stored,
+  alone boolean default false not null,
   message text,
   constraint plan_limit_check CHECK ((until_at >= from_at)),
   constraint plan_limit_level_check CHECK (((level >= 0) AND (level <= 8))),
@@ -279,7 +284,7 @@ comment on column pgquota.plan_limit.until_at is 'when the next version takes ov
 grant select on pgquota.plan_limit to pgquota_admin;
 grant select on pgquota.plan_limit to pgquota_app;
 
-CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, until_at);
+CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, meter, until_at);
 
 CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_limit FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
@@ -466,8 +471,8 @@ create view pgquota.usage as
      (c.end_at <= now.at) AS closed,
      c.used,
          CASE
-             WHEN (c.held = 0) THEN (0)::bigint
-             ELSE (c.held - COALESCE(( SELECT (sum((i.amount)::bigint))::bigint AS sum
+             WHEN ((c.held)::bigint = 0) THEN (0)::bigint
+             ELSE ((c.held)::bigint - COALESCE(( SELECT (sum((i.amount)::bigint))::bigint AS sum
                 FROM pgquota.hold_item i
                WHERE ((i.tenant = c.tenant) AND (i.counter = c.id) AND (i.expires_at <= now.at))), (0)::bigint))
          END AS held
@@ -512,7 +517,6 @@ begin
   end loop;
   return v_made;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
  RETURNS SETOF pgquota.answer
@@ -527,8 +531,101 @@ CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key te
 AS $function$
 declare
   c_most constant bigint := 9223372036854775807;
+  v_now timestamptz;
+  v_one record;
+  v_answer pgquota.answer;
+  v_expires timestamptz;
+begin
+  if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
+     and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
+     and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
+    v_now := pgquota.clock();
+    -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
+    -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
+    -- If somebody else was at the counter, the guard is checked on its newest version.
+    update pgquota.counter c
+       set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
+           held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
+           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
+      from pgquota.plan_limit l
+     where l.plan = (select coalesce(t.plan, z.default_plan)
+                       from pgquota.setting z
+                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
+                      where t.adjusted is not true)
+       and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
+       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
+       and c.tenant = split_part(p_scope[1], '/', 1)
+       and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
+       and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
+       and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
+                               then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
+       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
+       and (p_key[1] is null
+            or not exists (select from pgquota.operation_key k
+                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
+               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select z.key_retention
+                                                                     from pgquota.setting z), true))
+    returning row(1, 'granted', null, null,
+                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
+                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
+                  c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
+                  p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
+                  '{}', l.message)::pgquota.answer as answer,
+              c.tenant, c.id as counter, c.entries, c.billed
+         into v_one;
+    if found then
+      v_answer := v_one.answer;
+      v_answer.operation := pgquota.operation_id(v_answer.at);
+      if p_verb = '{reserve}' then
+        v_answer.hold_state := 'open';
+        v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
+                                                   (select z.longest_hold from pgquota.setting z));
+      end if;
+      if p_key[1] is not null then
+        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+        values (v_one.tenant, p_key[1], p_verb[1], p_scope[1], null, p_ttl[1], p_meter, p_amount,
+                v_answer.at, array[v_answer])
+        on conflict do nothing;
+      end if;
+      if found then
+        if p_verb = '{reserve}' then
+          insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
+                                    taken_at, expires_at)
+          values (v_one.tenant, v_answer.operation, p_scope[1], p_meter, p_amount, array[v_one.counter],
+                  p_meter, v_answer.at, v_answer.expires_at);
+          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+          values (v_one.tenant, v_one.counter, v_answer.expires_at, v_answer.operation, p_amount[1]);
+        elsif v_one.billed then
+          insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+          values (v_one.tenant, v_answer.at, v_answer.operation, v_one.counter, v_one.entries, p_verb[1],
+                  p_amount[1], v_answer.used);
+        end if;
+        return next v_answer;
+        return;
+      end if;
+      -- A rival's answer to this key was committed while this call waited for the counter or for the key.
+      -- Take back what nobody has seen yet; the key tells the answer.
+      update pgquota.counter c
+         set used = c.used - case when p_verb = '{reserve}' then 0 else p_amount[1] end,
+             held = c.held - case when p_verb = '{reserve}' then p_amount[1] else 0 end,
+             entries = c.entries - (c.billed and p_verb <> '{reserve}')::int
+       where c.tenant = v_one.tenant and c.id = v_one.counter;
+    end if;
+  end if;
+  return query
+    select * from pgquota.apply_list(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount);
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
+
+CREATE OR REPLACE FUNCTION pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
+ RETURNS SETOF pgquota.answer
+ LANGUAGE plpgsql
+AS $function$
+declare
+  c_most constant bigint := 9223372036854775807;
   v_n constant int := coalesce(cardinality(p_verb), 0);
-  v_keyed constant boolean := coalesce(cardinality(array_remove(p_key, null)), 0) > 0;
+  v_keyed constant boolean := cardinality(array_remove(p_key, null)) > 0;
   v_keys text[];        -- tenant/key of each change
   v_scopes text[];      -- null for a change that names a hold or an operation
   i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
@@ -560,6 +657,7 @@ declare
   g_used bigint[];
   g_held bigint[];
   g_over bigint[];
+  g_crossed pgquota.alert[];
   -- of each counter, its slot
   s_tenant text[];
   s_id bigint[];
@@ -569,16 +667,16 @@ declare
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de bigint[];
-  s_ceiling bigint[];   -- what the guarded UPDATE must not pass
   s_last int[];         -- the change that touched it last
   b_used bigint[];      -- as they were before this call
   b_held bigint[];
   l_tenant text[];      -- the counters that are locked
   l_id bigint[];
+  m_tenant text[];      -- those that must be, to open windows
+  m_id bigint[];
   v_reap boolean := false;
   v_write boolean;
   v_missing boolean;
-  v_simple boolean;
   v_covered boolean;
   v_expired boolean;
   v_denied boolean;
@@ -592,23 +690,20 @@ declare
   v_u bigint;
   v_h bigint;
   v_e bigint;
-  v_percent int;
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
-  e_change int[];       -- ledger rows
-  e_slot int[];
-  e_entry bigint[];
-  e_amount bigint[];
-  e_after bigint[];
-  t_leg int[];          -- thresholds that were reached
-  t_percent int[];
+  -- rows to write
+  w_ledger pgquota.ledger[];
+  w_alerts pgquota.alert[];
+  w_holds pgquota.hold[];
+  w_items pgquota.hold_item[];
 begin
   if v_n = 0 or v_n <> all (array[coalesce(cardinality(p_scope), 0), coalesce(cardinality(p_key), 0),
                                   coalesce(cardinality(p_ref), 0), coalesce(cardinality(p_ttl), 0)])
      or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
-     or array_position(p_verb, null) is not null or array_position(p_scope, null) is not null
+     or array_position(p_scope, null) is not null
      or cardinality(p_change) <> all (array[cardinality(p_meter), cardinality(p_amount)])
-     or array_position(p_change, null) is not null or array_position(p_amount, null) is not null
+     or array_position(p_amount, null) is not null
      or 0 > any (p_amount) or 4611686018427387904 < any (p_amount) then
     raise exception 'malformed call of pgquota.apply' using errcode = 'PQ001',
       hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter';
@@ -616,7 +711,7 @@ begin
   i_from := array_fill(1, array[v_n]);
   i_to := array_fill(0, array[v_n]);
   for j in 1 .. cardinality(p_change) loop
-    if p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
+    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
       raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
         hint = 'amounts are listed in the order of their changes, numbered from 1';
     end if;
@@ -631,11 +726,15 @@ begin
   for i in 1 .. v_n loop
     v_scopes[i] := case when p_ref[i] is null then p_scope[i] end;
     v_keys[i] := split_part(p_scope[i], '/', 1) || '/' || p_key[i];
-    if p_verb[i] in ('reserve', 'extend') and (p_ttl[i] is null or p_ttl[i] <= 0) then
-      raise exception 'change %: a hold must live for at least a millisecond', i using errcode = 'PQ001';
+    if (p_ref[i] is null) = (p_verb[i] in ('settle', 'release', 'extend', 'refund'))
+       or p_verb[i] in ('reserve', 'extend') and (p_ttl[i] > 0) is not true then
+      raise exception 'change %: % needs %', i, p_verb[i],
+        case when p_ref[i] is null and p_verb[i] <> 'reserve' then 'a hold or operation'
+             when p_verb[i] in ('reserve', 'extend') then 'a time to live'
+             else 'no hold or operation' end using errcode = 'PQ001';
     end if;
   end loop;
-  -- Settlements, releases and refunds always fit and name their counters: they go to the lock at once.
+  -- Settlements, releases and refunds always fit and name their counters: they are locked at once.
   if not p_verb && '{consume,consume_up_to,record,reserve,check,extend}' then
     select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into l_tenant, l_id
       from (select h.tenant, unnest(h.counters) as id
@@ -664,6 +763,7 @@ begin
     v_op := array_fill(null::uuid, array[v_n]);
     v_expires := array_fill(null::timestamptz, array[v_n]);
     v_late := array_fill(false, array[v_n]);
+    w_ledger := '{}'; w_alerts := '{}'; w_holds := '{}'; w_items := '{}';
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -676,7 +776,9 @@ begin
     end if;
 
     -- The legs of changes that look for their limits, then of those that name a hold or an operation.
-    v_legs := pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now);
+    v_legs := array(select l
+                      from unnest(pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now)) l
+                     order by l.change, l.ord);
     for i in 1 .. v_n loop
       continue when v_status[i] is not null or p_ref[i] is null;
       v_verb := p_verb[i];
@@ -717,7 +819,7 @@ begin
     v_to := array_fill(0, array[v_n]);
     i_take := p_amount;
     s_tenant := '{}'; s_id := '{}'; s_used := '{}'; s_held := '{}'; s_entries := '{}';
-    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_ceiling := '{}'; s_last := '{}';
+    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_last := '{}';
     g_slot := '{}';
     for g in 1 .. coalesce(cardinality(v_legs), 0) loop
       v_leg := v_legs[g];
@@ -741,7 +843,6 @@ begin
           s_du[v_slot] := 0;
           s_dh[v_slot] := 0;
           s_de[v_slot] := 0;
-          s_ceiling[v_slot] := c_most;
           s_last[v_slot] := 0;
         end if;
         g_slot[g] := v_slot;
@@ -762,7 +863,6 @@ begin
     g_used := '{}'; g_held := '{}';
     v_low := null; v_high := null;
     v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
-    v_simple := cardinality(s_id) = 1;
     for i in 1 .. v_n loop
       continue when v_status[i] is not null;
       v_verb := p_verb[i];
@@ -782,8 +882,8 @@ begin
           v_leg := v_legs[g];
           if v_leg.mode = 'enforce' and v_leg.ceiling is not null then
             v_slot := g_slot[g];
-            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0,
-                v_leg.ceiling - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
+            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0, v_leg.ceiling
+                - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
           end if;
         end loop;
       end if;
@@ -807,8 +907,7 @@ begin
         end if;
         if v_verb = 'refund' and v_take > v_leg.took then
           v_status[i] := 'refund_too_large';
-          v_detail[i] := v_leg.meter;
-          v_leg.used := v_leg.took;
+          v_detail[i] := v_leg.took || ' ' || v_leg.meter;
           exit;
         end if;
         g_du[g] := case v_verb when 'reserve' then 0 when 'extend' then 0 when 'release' then 0
@@ -835,8 +934,7 @@ begin
       end if;
       v_status[i] := 'granted';
       continue when v_verb = 'check';
-      v_simple := v_simple and v_verb in ('consume', 'record', 'reserve', 'consume_up_to');
-      v_write := v_write or v_to[i] > 0 or p_key[i] is not null or v_verb <> 'consume';
+      v_write := true;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off';
@@ -845,17 +943,11 @@ begin
         if v_leg.input is not null then
           v_low := greatest(v_low, v_leg.start_at);
           v_high := least(v_high, v_leg.end_at);
-          v_simple := v_simple and (g_fits[g] or v_verb <> 'consume_up_to');
         end if;
         if v_slot is null then
           v_missing := true;
         else
-          if l_id is not null and v_leg.counter <> all (l_id) then
-            v_covered := false;
-          end if;
-          if v_deny and v_leg.mode = 'enforce' then
-            s_ceiling[v_slot] := least(s_ceiling[v_slot], v_leg.ceiling);
-          end if;
+          v_covered := v_covered and coalesce(v_leg.counter = any (l_id), false);
           g_charges[g] := s_last[v_slot] <> i;
           if g_charges[g] then
             s_last[v_slot] := i;
@@ -863,9 +955,7 @@ begin
             s_dh[v_slot] := s_dh[v_slot] + g_dh[g];
             s_used[v_slot] := s_used[v_slot] + g_du[g];
             s_held[v_slot] := s_held[v_slot] + g_dh[g];
-            if v_leg.billed and g_du[g] <> 0 then
-              s_de[v_slot] := s_de[v_slot] + 1;
-            end if;
+            s_de[v_slot] := s_de[v_slot] + (v_leg.billed and g_du[g] <> 0)::int;
           end if;
         end if;
       end loop;
@@ -885,9 +975,26 @@ begin
         continue;
       end if;
     elsif v_missing then
-      insert into pgquota.counter (tenant, scope, meter, per, n, start_at, end_at, billed)
-      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.n) + 1, min(l.start_at),
-             min(l.end_at), bool_or(l.billed)
+      -- Open the windows. Those before them are closed under their locks, which are taken in one go with
+      -- those of the other counters, in order.
+      select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into m_tenant, m_id
+        from (select split_part(l.scope, '/', 1) as tenant, l.ended as id
+                from unnest(v_legs) l
+               where l.counter is null and l.ended is not null and l.mode <> 'off'
+                 and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+              union
+              select * from unnest(s_tenant, s_id)) x;
+      if not m_id <@ coalesce(l_id, '{}') then
+        l_tenant := m_tenant;
+        l_id := m_id;
+        continue;
+      end if;
+      update pgquota.counter c set current = false
+        from unnest(v_legs) l
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
+      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
+      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
+             bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
@@ -895,113 +1002,77 @@ begin
        order by l.scope collate "C", l.meter collate "C", l.per collate "C"
       on conflict do nothing;
       continue;
-    elsif l_id is null and (v_expired or not v_simple) or not v_covered or l_id is not null and v_expired then
+    elsif not v_covered or v_expired then
       v_reap := v_reap or v_expired;
       l_tenant := s_tenant;
       l_id := s_id;
       continue;
     else
-      -- The heart. A single counter is guarded here, on its newest version, if somebody else was at it;
-      -- what is locked was decided on just now.
-      for v_u, v_h, v_e in
-        update pgquota.counter c
-           set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_ceiling)
-               s (tenant, id, used, held, entries, ceiling)
-         where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0)
-           and (l_id is not null
-                or s.used + s.held <= s.ceiling - c.used - c.held and pgquota.clock() < c.end_at)
-        returning c.used, c.held, c.entries
-      loop
-        null; -- the values matter where there is one counter
-      end loop;
-      if l_id is null then
-        if not found then
-          l_tenant := s_tenant;
-          l_id := s_id;
-          continue;
-        end if;
-        b_used[1] := v_u - s_du[1];
-        b_held[1] := v_h - s_dh[1];
-        s_entries[1] := v_e - s_de[1];
-        v_at := pgquota.clock();
-      end if;
+      -- Locked and decided: what fits is known, so there is no guard.
+      update pgquota.counter c
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+        from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
+       where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
       v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
     end if;
 
-    -- Answers, ledger rows and thresholds, on what the counters held when they were written.
+    -- Answers, and what is to be written beside the counters.
     s_used := b_used;
     s_held := b_held;
-    v_answers := '{}'; e_change := '{}'; e_slot := '{}'; e_entry := '{}'; e_amount := '{}'; e_after := '{}';
-    t_leg := '{}'; t_percent := '{}'; g_over := '{}';
-    for i in 1 .. v_n loop
-      continue when v_status[i] <> 'granted' or p_verb[i] = 'check';
-      v_op[i] := pgquota.operation_id(v_at);
-      if p_verb[i] = 'reserve' then
-        v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
-                                     (select z.longest_hold from pgquota.setting z));
-        v_state[i] := 'open';
-      end if;
-      for g in v_from[i] .. v_to[i] loop
-        v_slot := g_slot[g];
-        continue when v_slot is null;
-        v_leg := v_legs[g];
-        if g_charges[g] then
-          s_used[v_slot] := s_used[v_slot] + g_du[g];
-          s_held[v_slot] := s_held[v_slot] + g_dh[g];
-          if v_leg.billed and g_du[g] <> 0 then
-            s_entries[v_slot] := s_entries[v_slot] + 1;
-            e_change := e_change || i;
-            e_slot := e_slot || v_slot;
-            e_entry := e_entry || s_entries[v_slot];
-            e_amount := e_amount || g_du[g];
-            e_after := e_after || s_used[v_slot];
-          end if;
-        end if;
-        g_used[g] := s_used[v_slot];
-        g_held[g] := s_held[v_slot];
-        v_d := g_used[g] - v_leg.capacity + g_held[g];
-        if v_d > 0 then
-          g_over[g] := least(v_d, greatest(0, g_du[g] + g_dh[g]));
-        end if;
-        if g_du[g] > 0 and v_leg.capacity > 0 then
-          foreach v_percent in array v_leg.thresholds loop
-            if g_used[g] >= v_leg.capacity::numeric * v_percent / 100 then
-              t_leg := t_leg || g;
-              t_percent := t_percent || v_percent;
-            end if;
-          end loop;
-        end if;
-      end loop;
-    end loop;
-    if cardinality(t_leg) > 0 then
-      select coalesce(array_agg(x.leg), '{}'), coalesce(array_agg(x.percent), '{}') into t_leg, t_percent
-        from (select min(t.leg) as leg, t.percent
-                from unnest(t_leg, t_percent) t (leg, percent)
-               cross join lateral (select (v_legs[t.leg]).*) l
-               where not exists (select from pgquota.alert a
-                                  where a.tenant = split_part(l.scope, '/', 1) and a.counter = l.counter
-                                    and a.limit_name = l.name and a.percent = t.percent
-                                    and a.capacity = l.capacity)
-               group by l.counter, l.name, t.percent) x;
-    end if;
+    v_answers := '{}'; g_over := '{}';
     for i in 1 .. v_n loop
       continue when v_status[i] in ('replay', 'ended', 'same_key');
-      v_answer := null;
-      v_answer.change := i;
-      v_answer.status := v_status[i];
-      v_answer.detail := v_detail[i];
-      v_answer.operation := v_op[i];
-      v_answer.at := v_at;
-      v_answer.replayed := false;
-      v_answer.late := v_late[i];
-      v_answer.hold_state := v_state[i];
-      v_answer.expires_at := v_expires[i];
+      if v_status[i] = 'granted' and p_verb[i] <> 'check' then
+        v_op[i] := pgquota.operation_id(v_at);
+        if p_verb[i] = 'reserve' then
+          v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
+                                       (select z.longest_hold from pgquota.setting z));
+          v_state[i] := 'open';
+          w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
+              p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
+              'open', null)::pgquota.hold;
+        end if;
+      end if;
+      v_answer := row(i, v_status[i], v_detail[i], v_op[i], v_at, false, v_late[i], v_state[i], v_expires[i],
+                      null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+                      null, null);
       v_ok := false;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off' or g_used[g] is null;
         v_ok := true;
+        v_slot := g_slot[g];
+        g_crossed := '{}';
+        g_over[g] := 0;
+        if v_op[i] is not null then
+          if g_charges[g] then
+            s_used[v_slot] := s_used[v_slot] + g_du[g];
+            s_held[v_slot] := s_held[v_slot] + g_dh[g];
+            if v_leg.billed and g_du[g] <> 0 then
+              s_entries[v_slot] := s_entries[v_slot] + 1;
+              w_ledger := w_ledger || row(s_tenant[v_slot], v_at, v_op[i], s_id[v_slot], s_entries[v_slot],
+                  p_verb[i], g_du[g], s_used[v_slot], p_ref[i])::pgquota.ledger;
+            end if;
+            if p_verb[i] = 'reserve' then
+              v_rows := cardinality(w_holds);
+              w_holds[v_rows].counters := w_holds[v_rows].counters || s_id[v_slot];
+              w_holds[v_rows].counter_meters := w_holds[v_rows].counter_meters || v_leg.meter;
+              w_items := w_items || row(s_tenant[v_slot], s_id[v_slot], v_expires[i], v_op[i],
+                                        g_dh[g])::pgquota.hold_item;
+            end if;
+          end if;
+          g_used[g] := s_used[v_slot];
+          g_held[g] := s_held[v_slot];
+          g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
+                             greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
+          if g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
+            g_crossed := array(select a from unnest(pgquota.reached(v_leg, g_used[g], v_op[i], v_at)) a
+                                where not exists (select from unnest(w_alerts) w
+                                                   where w.counter = a.counter and w.percent = a.percent
+                                                     and w.limit_name = a.limit_name));
+            w_alerts := w_alerts || g_crossed;
+          end if;
+        end if;
         v_answer.limit_name := v_leg.name;
         v_answer.meter := v_leg.meter;
         v_answer.scope := v_leg.scope;
@@ -1015,21 +1086,15 @@ begin
         v_answer.end_at := v_leg.end_at;
         v_answer.fits := g_fits[g];
         v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
-        v_answer.overage := coalesce(g_over[g], 0);
+        v_answer.overage := g_over[g];
+        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
         v_answer.message := v_leg.message;
-        v_answer.crossed := '{}';
-        for t in 1 .. cardinality(t_leg) loop
-          if t_leg[t] = g then
-            v_answer.crossed := v_answer.crossed || t_percent[t];
-          end if;
-        end loop;
         v_answers := v_answers || v_answer;
       end loop;
       if not v_ok then
         v_answers := v_answers || v_answer;
       end if;
     end loop;
-
     exit when not v_write or not v_keyed;
     insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
     select split_part(q.scope, '/', 1), q.key, q.verb, q.scope, q.ref, q.ttl,
@@ -1043,11 +1108,10 @@ begin
     get diagnostics v_rows = row_count;
     exit when v_rows = (select count(*) from unnest(p_verb, p_key, v_status) q (verb, key, status)
                          where q.key is not null and q.status = 'granted' and q.verb <> 'check');
-    -- A rival's answer to one of the keys was committed while this call waited for the lock or for the
-    -- key. Take back what nobody has seen yet, and look again: the key tells the answer now.
+    -- A rival's answer to one of the keys was committed while this call waited for the key. Take back what
+    -- nobody has seen yet, and look again: the key tells the answer now.
     delete from pgquota.operation_key k using unnest(p_scope, p_key) q (scope, key)
-     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.at = v_at
-       and k.answers[1].operation = any (v_op);
+     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.answers[1].operation = any (v_op);
     update pgquota.counter c
        set used = c.used - s.used, held = c.held - s.held, entries = c.entries - s.entries
       from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
@@ -1057,71 +1121,52 @@ begin
   end loop;
 
   if v_write then
-    for i in 1 .. v_n loop
-      continue when v_state[i] is null or v_status[i] <> 'granted';
-      if p_verb[i] = 'reserve' then
-        with item as (
-          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-          select s_tenant[g_slot[g]], s_id[g_slot[g]], v_expires[i], v_op[i], g_dh[g]
-            from generate_series(v_from[i], v_to[i]) g
-           where g_charges[g]
-        )
-        insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
-                                  taken_at, expires_at)
-        values (split_part(p_scope[i], '/', 1), v_op[i], p_scope[i], p_meter[i_from[i]:i_to[i]],
-                p_amount[i_from[i]:i_to[i]],
-                array(select s_id[g_slot[g]] from generate_series(v_from[i], v_to[i]) g
-                       where g_charges[g] order by g),
-                array(select (v_legs[g]).meter from generate_series(v_from[i], v_to[i]) g
-                       where g_charges[g] order by g),
-                v_at, v_expires[i]);
-      else
-        delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
-         where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
-           and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
-        update pgquota.hold h
-           set state = v_state[i], expires_at = v_expires[i],
-               amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
-                   select m.amount + coalesce(q.amount, 0)
-                     from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
-                     left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
-                               q (meter, amount) on q.meter = m.meter
-                    order by m.ord) end,
-               answers = case when p_verb[i] <> 'extend'
-                              then array(select a from unnest(v_answers) a where a.change = i) end
-         where h.tenant = p_scope[i] and h.id = p_ref[i];
+    if cardinality(w_holds) > 0 then
+      insert into pgquota.hold select h.* from unnest(w_holds) h;
+      insert into pgquota.hold_item select t.* from unnest(w_items) t;
+    end if;
+    if cardinality(w_ledger) > 0 then
+      insert into pgquota.ledger select e.* from unnest(w_ledger) e;
+    end if;
+    if cardinality(w_alerts) > 0 then
+      insert into pgquota.alert select a.* from unnest(w_alerts) a;
+    end if;
+  end if;
+  foreach v_answer in array v_answers loop
+    return next v_answer;
+  end loop;
+  for i in 1 .. v_n loop
+    if p_verb[i] in ('settle', 'release', 'extend') and v_status[i] = 'granted' then
+      delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
+       where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
+         and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
+      update pgquota.hold h
+         set state = v_state[i], expires_at = v_expires[i],
+             amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
+                 select m.amount + coalesce(q.amount, 0)
+                   from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
+                   left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
+                             q (meter, amount) on q.meter = m.meter
+                  order by m.ord) end,
+             answers = case when p_verb[i] <> 'extend'
+                            then array(select a from unnest(v_answers) a where a.change = i) end
+       where h.tenant = p_scope[i] and h.id = p_ref[i];
+      if p_verb[i] = 'extend' then
         insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
         select h.tenant, c.id, h.expires_at, h.id, m.amount
           from pgquota.hold h, unnest(h.counters, h.counter_meters) c (id, meter),
                unnest(h.meters, h.amounts) m (meter, amount)
-         where h.tenant = p_scope[i] and h.id = p_ref[i] and h.state = 'open' and m.meter = c.meter;
+         where h.tenant = p_scope[i] and h.id = p_ref[i] and m.meter = c.meter;
       end if;
-    end loop;
-    if cardinality(e_change) > 0 then
-      insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
-      select s_tenant[e.slot], v_at, v_op[e.change], s_id[e.slot], e.entry, p_verb[e.change],
-             e.amount, e.after, p_ref[e.change]
-        from unnest(e_change, e_slot, e_entry, e_amount, e_after)
-             e (change, slot, entry, amount, after);
     end if;
-    if cardinality(t_leg) > 0 then
-      insert into pgquota.alert (tenant, counter, limit_name, percent, capacity, used, operation, at)
-      select split_part(l.scope, '/', 1), l.counter, l.name, t.percent, l.capacity, g_used[t.leg],
-             v_op[l.change], v_at
-        from unnest(t_leg, t_percent) t (leg, percent)
-       cross join lateral (select (v_legs[t.leg]).*) l
-       order by l.counter, l.name, t.percent;
-    end if;
-  end if;
-
-  return query select a.* from unnest(v_answers) a;
-  for i in 1 .. v_n loop
+    -- What was answered before is answered again.
     if v_status[i] = 'ended' then
       v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
     elsif v_status[i] in ('replay', 'same_key') then
-      for v_seen in select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
-                               array_fill(1, array[i_to[i] - i_from[i] + 1]),
-                               p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
+      for v_seen in
+          select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
+                                          array_fill(1, array[i_to[i] - i_from[i] + 1]),
+                                          p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
         v_status[i] := v_seen.status;
         v_detail[i] := v_seen.detail;
       end loop;
@@ -1146,9 +1191,6 @@ begin
     end if;
   end loop;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.audit_row()
  RETURNS trigger
@@ -1168,7 +1210,6 @@ begin
   end if;
   return null;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.audit_row() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.audit_version()
  RETURNS trigger
@@ -1190,7 +1231,6 @@ begin
                          'limits', pgquota.version_limits(new.plan, new.version)));
   return null;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.audit_version() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.balances(p_scope text)
  RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, remaining bigint, start_at timestamp with time zone, end_at timestamp with time zone)
@@ -1206,7 +1246,20 @@ $function$; -- owner pgquota_owner
 grant execute on function pgquota.balances(p_scope text) to pgquota_admin;
 grant execute on function pgquota.balances(p_scope text) to pgquota_app;
 grant execute on function pgquota.balances(p_scope text) to pgquota_report;
-grant execute on function pgquota.balances(p_scope text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.check_counter()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if new.end_at <= new.start_at or not pgquota.is_scope(new.scope)
+     or split_part(new.scope, '/', 1) <> new.tenant then
+    raise exception 'scope "%" cannot have a counter from % to %', new.scope, new.start_at, new.end_at
+      using errcode = 'check_violation',
+            hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
+  end if;
+  return new;
+end $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.check_plan(p_plan text)
  RETURNS void
@@ -1220,7 +1273,6 @@ begin
       using errcode = 'PQ002', column = 'plan', detail = p_plan, hint = 'publish it first';
   end if;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.check_plan(p_plan text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.check_settings()
  RETURNS trigger
@@ -1247,7 +1299,6 @@ begin
   end if;
   return new;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.check_settings() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.check_zone(p_field text, p_zone text)
  RETURNS void
@@ -1270,7 +1321,6 @@ begin
             hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
   end if;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.check_zone(p_field text, p_zone text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.clock()
  RETURNS timestamp with time zone
@@ -1279,7 +1329,6 @@ RETURN clock_timestamp(); -- owner pgquota_owner
 grant execute on function pgquota.clock() to pgquota_admin;
 grant execute on function pgquota.clock() to pgquota_app;
 grant execute on function pgquota.clock() to pgquota_report;
-grant execute on function pgquota.clock() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone)
  RETURNS SETOF pgquota.leg
@@ -1288,7 +1337,7 @@ CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_
 AS $function$
   select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         coalesce(r.thresholds, '{}'), r.message, c.id, c.n, c.used, c.held, 0::bigint, c.entries,
+         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries,
          c.start_at, c.end_at, coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
@@ -1303,21 +1352,19 @@ AS $function$
    where h.tenant = p_tenant and h.id = p_hold
    order by r.ord, c.id
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.is_per(p_per text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((p_per = ANY (ARRAY['lifetime'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'quarter'::text, 'year'::text])) OR CASE WHEN (p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'::text) THEN ((split_part(p_per, ':'::text, 2))::bigint <= (366 * 86400)) ELSE false END); -- owner pgquota_owner
-grant execute on function pgquota.is_per(p_per text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((p_scope !~ '[[:cntrl:]]'::text) AND (p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s'::text) AND (p_scope !~ '\s(/|$)'::text)); -- owner pgquota_owner
-grant execute on function pgquota.is_scope(p_scope text) to public;
+grant execute on function pgquota.is_scope(p_scope text) to pgquota_admin;
 
 CREATE OR REPLACE FUNCTION pgquota.keep_adjusted()
  RETURNS trigger
@@ -1340,21 +1387,26 @@ begin
   end loop;
   return null;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.keep_adjusted() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.keep_version()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+declare
+  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
 begin
-  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit'
-     and to_jsonb(new) - 'until_at' = to_jsonb(old) - 'until_at' then
+  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
   end if;
   raise exception 'version % of plan "%" is published: it is never changed', old.version, old.plan
     using errcode = 'PQ003', hint = 'publish another version';
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.keep_version() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.key_time(p_key text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'::text) THEN pgquota.operation_at((p_key)::uuid) ELSE NULL::timestamp with time zone END; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb)
  RETURNS void
@@ -1365,7 +1417,6 @@ AS $function$
           nullif(current_setting('pgquota.why', true), ''), p_what, p_before, p_after)
 $function$; -- owner pgquota_owner
 comment on function pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb) is 'Writes the audit. Who and why are what the transaction set as pgquota.who and pgquota.why; the login is kept beside them, so who cannot be made up unseen';
-grant execute on function pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.operation_at(p_operation uuid)
  RETURNS timestamp with time zone
@@ -1376,13 +1427,11 @@ AS $function$
          + (('x' || translate(left(p_operation::text, 13), '-', ''))::bit(48)::bigint * 1000
             + ('x' || substr(p_operation::text, 16, 3))::bit(12)::int) * interval '1 microsecond'
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.operation_at(p_operation uuid) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
 RETURN ((((lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint / 1000)), 12, '0'::text) || '7'::text) || lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint % (1000)::bigint)), 3, '0'::text)) || substr((gen_random_uuid())::text, 20)))::uuid; -- owner pgquota_owner
-grant execute on function pgquota.operation_id(p_at timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS integer
@@ -1416,7 +1465,7 @@ begin
   v_old := pgquota.version_at(p_plan, v_from);
   insert into pgquota.plan_version (plan, version, from_at) values (p_plan, v_new, v_from);
   insert into pgquota.plan_limit (plan, version, ord, from_at, until_at, name, meter, level, per, capacity,
-                                  overage, mode, billed, thresholds, message)
+                                  overage, mode, billed, thresholds, message, alone)
   select p_plan, v_new, e.ord, v_from,
          coalesce((select min(v.from_at) from pgquota.plan_version v
                     where v.plan = p_plan and v.from_at > v_from), 'infinity'),
@@ -1424,23 +1473,39 @@ begin
          case when e.field ? 'overage' then l.overage else 0 end, coalesce(l.mode, 'enforce'),
          coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
                                                  or split_part(p.per, ':', 2)::bigint >= 86400)),
-         coalesce(l.thresholds, '{}'), l.message
+         array(select distinct t from unnest(l.thresholds) t order by t), l.message,
+         count(*) over (partition by coalesce(l.meter, l.name)) = 1
     from jsonb_array_elements(p_limits) with ordinality e (field, ord)
    cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
    cross join lateral (select coalesce(l.per, 'month')) p (per);
   if v_old is not null
      and pgquota.version_limits(p_plan, v_old) = pgquota.version_limits(p_plan, v_new) then
-    raise exception using errcode = 'PQ000'; -- undoes the inserts
+    raise exception using errcode = 'PQ099'; -- undoes the inserts
   end if;
   update pgquota.plan_limit l set until_at = v_from
    where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
   return v_new;
-exception when sqlstate 'PQ000' then
+exception when sqlstate 'PQ099' then
   return v_old;
 end $function$; -- owner pgquota_owner
 comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) is 'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that of the version in force then, if it has the same limits';
 grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to pgquota_admin;
-grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone)
+ RETURNS pgquota.alert[]
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(array_agg(row(split_part(p_leg.scope, '/', 1), p_leg.counter, p_leg.name, p.percent,
+                                p_leg.capacity, p_used, p_operation, p_at)::pgquota.alert
+                            order by p.percent), '{}')
+    from unnest(p_leg.thresholds) p (percent)
+   where p_leg.capacity > 0 and p_used >= p_leg.capacity::numeric * p.percent / 100
+     and not exists (select from pgquota.alert a
+                      where a.tenant = split_part(p_leg.scope, '/', 1) and a.counter = p_leg.counter
+                        and a.limit_name = p_leg.name and a.percent = p.percent
+                        and a.capacity = p_leg.capacity)
+$function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone)
  RETURNS integer
@@ -1466,7 +1531,6 @@ begin
   update pgquota.hold h set state = 'expired' from l where h.tenant = l.tenant and h.id = l.id;
   return coalesce(cardinality(v_holds), 0);
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.reconcile(p_tenant text)
  RETURNS SETOF pgquota.difference
@@ -1566,12 +1630,11 @@ AS $function$
          d.problem, d.expected::bigint, d.found::bigint
     from difference d
     left join pgquota.counter c on c.tenant = p_tenant and c.id = d.counter
-   order by c.scope, c.meter, c.per, c.n, d.counter, d.problem
+   order by c.scope, c.meter, c.per, c.start_at, d.counter, d.problem
 $function$; -- owner pgquota_owner
 comment on function pgquota.reconcile(p_tenant text) is 'Every difference between a tenant''s counters, holds and ledger; changes nothing. Reads the whole ledger';
 grant execute on function pgquota.reconcile(p_tenant text) to pgquota_admin;
 grant execute on function pgquota.reconcile(p_tenant text) to pgquota_report;
-grant execute on function pgquota.reconcile(p_tenant text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone)
  RETURNS SETOF pgquota.leg
@@ -1580,7 +1643,7 @@ CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, 
 AS $function$
   select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, c.n, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -1598,7 +1661,6 @@ AS $function$
       on true
    order by r.ord, c.id
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.repair(p_tenant text)
  RETURNS SETOF pgquota.difference
@@ -1683,7 +1745,6 @@ begin
 end $function$; -- owner pgquota_owner
 comment on function pgquota.repair(p_tenant text) is 'Brings a tenant''s counters back to what ledger and holds say, by visible ledger entries, and returns the differences that are gone; a ledger that is broken in itself stays as it is';
 grant execute on function pgquota.repair(p_tenant text) to pgquota_admin;
-grant execute on function pgquota.repair(p_tenant text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.reset(p_scope text, p_dry_run boolean DEFAULT false)
  RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, start_at timestamp with time zone, end_at timestamp with time zone)
@@ -1703,10 +1764,7 @@ begin
   v_ids := array(
       select c.id from pgquota.counter c
        where c.tenant = v_tenant and (c.scope = p_scope or starts_with(c.scope, p_scope || '/'))
-         and c.end_at > v_now and c.used > 0
-         and not exists (select from pgquota.counter x
-                          where x.tenant = c.tenant and x.scope = c.scope and x.meter = c.meter
-                            and x.per = c.per and x.n > c.n));
+         and c.current and c.end_at > v_now and c.used > 0);
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
@@ -1716,7 +1774,7 @@ begin
   -- A counter without a limit in today's plan is named after its meter.
   select coalesce(array_agg(
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
-                 coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, c.n,
+                 coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
                  c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
                  null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
          greatest(v_now, max(c.start_at))
@@ -1750,7 +1808,6 @@ begin
 end $function$; -- owner pgquota_owner
 comment on function pgquota.reset(p_scope text, p_dry_run boolean) is 'Sets the running windows of a scope and all below it back to zero by visible ledger entries, and returns the counters as they were; a dry run only returns them';
 grant execute on function pgquota.reset(p_scope text, p_dry_run boolean) to pgquota_admin;
-grant execute on function pgquota.reset(p_scope text, p_dry_run boolean) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
  RETURNS pgquota.leg[]
@@ -1770,9 +1827,9 @@ declare
   v_boost numeric;
 begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
-                       l.capacity, l.capacity + least(l.overage, c_most - 1), coalesce(c.billed, l.billed),
-                       l.thresholds, l.message, c.id, c.n, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, null)::pgquota.leg order by q.change, l.ord),
+                       l.capacity, l.ceiling, coalesce(c.billed, l.billed),
+                       l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
+                       c.start_at, c.end_at, null)::pgquota.leg),
          bool_or(t.adjusted),
          bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
     into v_legs, v_adjusted, v_special
@@ -1785,13 +1842,9 @@ begin
      and (l.meter = q.meter or q.meter is null)
    cross join lateral (select case when l.level = 0 then split_part(p_scope[q.change], '/', 1)
          else array_to_string((string_to_array(p_scope[q.change], '/'))[:l.level + 1], '/') end) s (scope)
-    left join lateral (
-         select c.id, c.n, c.used, c.held, c.entries, c.start_at, c.end_at, c.billed
-           from pgquota.counter c
-          where c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
-            and c.meter = l.meter and c.per = l.per
-          order by c.n desc
-          limit 1) c on true;
+    left join pgquota.counter c
+      on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
+     and c.meter = l.meter and c.per = l.per and c.current;
   if v_legs is null or not (coalesce(v_adjusted, false) or v_special) then
     return v_legs;
   end if;
@@ -1823,7 +1876,7 @@ begin
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
       v_legs[g].counter := null;
-      v_legs[g].n := coalesce(v_leg.n, 0);
+      v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
       v_legs[g].held := 0;
       v_legs[g].entries := 0;
@@ -1836,7 +1889,6 @@ begin
   end loop;
   return v_legs;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.schema_version()
  RETURNS integer
@@ -1846,7 +1898,6 @@ RETURN 5; -- owner pgquota_owner
 grant execute on function pgquota.schema_version() to pgquota_admin;
 grant execute on function pgquota.schema_version() to pgquota_app;
 grant execute on function pgquota.schema_version() to pgquota_report;
-grant execute on function pgquota.schema_version() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
  RETURNS TABLE(change integer, status text, detail text)
@@ -1877,10 +1928,8 @@ AS $function$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or case when q.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
-                  then pgquota.operation_at(q.key::uuid) < p_now - z.key_retention else false end)
+          or pgquota.key_time(q.key) < p_now - z.key_retention)
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.upkeep(p_task text, p_most integer)
  RETURNS integer
@@ -1946,8 +1995,7 @@ begin
       update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
     end if;
   when 'windows' then
-    -- Looking for them reads the whole table, so not every time. The newest window of a meter stays,
-    -- however old: the next one takes its number from it, and two openers must take the same.
+    -- Looking for them reads the whole table, so not every time.
     v_mark := (select m.at from pgquota.mark m where m.name = 'windows_at');
     if v_mark > v_now - v_set.window_retention / 100 and v_mark <= v_now then
       return 0;
@@ -1956,9 +2004,6 @@ begin
       select c.tenant, c.id
         from pgquota.counter c
        where not c.billed and c.end_at < v_now - v_set.window_retention and c.held = 0
-         and exists (select from pgquota.counter x
-                      where x.tenant = c.tenant and x.scope = c.scope and x.meter = c.meter
-                        and x.per = c.per and x.n > c.n)
        limit p_most for update skip locked
     ), alerts as (
       delete from pgquota.alert a using old o where a.tenant = o.tenant and a.counter = o.id
@@ -2006,7 +2051,6 @@ end $function$; -- owner pgquota_owner
 comment on function pgquota.upkeep(p_task text, p_most integer) is 'A batch of housekeeping: holds, ended, keys, windows, entries, dropped or made; returns how many';
 grant execute on function pgquota.upkeep(p_task text, p_most integer) to pgquota_admin;
 grant execute on function pgquota.upkeep(p_task text, p_most integer) to pgquota_app;
-grant execute on function pgquota.upkeep(p_task text, p_most integer) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.version_at(p_plan text, p_at timestamp with time zone)
  RETURNS integer
@@ -2018,18 +2062,17 @@ AS $function$
    order by v.from_at desc, v.version desc
    limit 1
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.version_at(p_plan text, p_at timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at}'::text[] order by l.ord), '[]')
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+                            order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.version_limits(p_plan text, p_version integer) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone)
  RETURNS text
@@ -2045,7 +2088,6 @@ AS $function$
    cross join lateral (select coalesce(t.plan, z.default_plan) as plan) p
     left join pgquota.plan_limit l on l.plan = p.plan and l.from_at <= p_now and l.until_at > p_now
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone)
  RETURNS TABLE(start_at timestamp with time zone, end_at timestamp with time zone)
@@ -2127,4 +2169,3 @@ AS $function$
           offset 0) bounded
 $function$; -- owner pgquota_owner
 comment on function pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone) is 'The window that holds an instant, start included and end not; windows of one kind, zone and anchor tile time. Calendar units are counted from the anchor in the zone; hours from the anchor''s instant; fixed windows start at the instant asked for. One row, nulls for a kind that is_per refuses';
-grant execute on function pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone) to public;

@@ -48,7 +48,8 @@ create trigger audit after insert or update or delete on pgquota.setting
 create function pgquota.version_limits(p_plan text, p_version int) returns jsonb
   language sql stable
 as $$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at}'::text[] order by l.ord), '[]')
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+                            order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version
 $$;
@@ -88,9 +89,10 @@ create constraint trigger audit after insert on pgquota.plan_version deferrable 
 create function pgquota.keep_version() returns trigger
   language plpgsql
 as $$
+declare
+  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
 begin
-  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit'
-     and to_jsonb(new) - 'until_at' = to_jsonb(old) - 'until_at' then
+  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
   end if;
   raise exception 'version % of plan "%" is published: it is never changed', old.version, old.plan
@@ -218,7 +220,7 @@ begin
   v_old := pgquota.version_at(p_plan, v_from);
   insert into pgquota.plan_version (plan, version, from_at) values (p_plan, v_new, v_from);
   insert into pgquota.plan_limit (plan, version, ord, from_at, until_at, name, meter, level, per, capacity,
-                                  overage, mode, billed, thresholds, message)
+                                  overage, mode, billed, thresholds, message, alone)
   select p_plan, v_new, e.ord, v_from,
          coalesce((select min(v.from_at) from pgquota.plan_version v
                     where v.plan = p_plan and v.from_at > v_from), 'infinity'),
@@ -226,18 +228,19 @@ begin
          case when e.field ? 'overage' then l.overage else 0 end, coalesce(l.mode, 'enforce'),
          coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
                                                  or split_part(p.per, ':', 2)::bigint >= 86400)),
-         coalesce(l.thresholds, '{}'), l.message
+         array(select distinct t from unnest(l.thresholds) t order by t), l.message,
+         count(*) over (partition by coalesce(l.meter, l.name)) = 1
     from jsonb_array_elements(p_limits) with ordinality e (field, ord)
    cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
    cross join lateral (select coalesce(l.per, 'month')) p (per);
   if v_old is not null
      and pgquota.version_limits(p_plan, v_old) = pgquota.version_limits(p_plan, v_new) then
-    raise exception using errcode = 'PQ000'; -- undoes the inserts
+    raise exception using errcode = 'PQ099'; -- undoes the inserts
   end if;
   update pgquota.plan_limit l set until_at = v_from
    where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
   return v_new;
-exception when sqlstate 'PQ000' then
+exception when sqlstate 'PQ099' then
   return v_old;
 end $$;
 comment on function pgquota.publish(text, jsonb, timestamptz) is
@@ -276,10 +279,7 @@ begin
   v_ids := array(
       select c.id from pgquota.counter c
        where c.tenant = v_tenant and (c.scope = p_scope or starts_with(c.scope, p_scope || '/'))
-         and c.end_at > v_now and c.used > 0
-         and not exists (select from pgquota.counter x
-                          where x.tenant = c.tenant and x.scope = c.scope and x.meter = c.meter
-                            and x.per = c.per and x.n > c.n));
+         and c.current and c.end_at > v_now and c.used > 0);
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
@@ -289,7 +289,7 @@ begin
   -- A counter without a limit in today's plan is named after its meter.
   select coalesce(array_agg(
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
-                 coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, c.n,
+                 coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
                  c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
                  null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
          greatest(v_now, max(c.start_at))
@@ -429,7 +429,7 @@ as $$
          d.problem, d.expected::bigint, d.found::bigint
     from difference d
     left join pgquota.counter c on c.tenant = p_tenant and c.id = d.counter
-   order by c.scope, c.meter, c.per, c.n, d.counter, d.problem
+   order by c.scope, c.meter, c.per, c.start_at, d.counter, d.problem
 $$;
 comment on function pgquota.reconcile(text) is
   'Every difference between a tenant''s counters, holds and ledger; changes nothing. Reads the whole ledger';
@@ -592,8 +592,7 @@ begin
       update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
     end if;
   when 'windows' then
-    -- Looking for them reads the whole table, so not every time. The newest window of a meter stays,
-    -- however old: the next one takes its number from it, and two openers must take the same.
+    -- Looking for them reads the whole table, so not every time.
     v_mark := (select m.at from pgquota.mark m where m.name = 'windows_at');
     if v_mark > v_now - v_set.window_retention / 100 and v_mark <= v_now then
       return 0;
@@ -602,9 +601,6 @@ begin
       select c.tenant, c.id
         from pgquota.counter c
        where not c.billed and c.end_at < v_now - v_set.window_retention and c.held = 0
-         and exists (select from pgquota.counter x
-                      where x.tenant = c.tenant and x.scope = c.scope and x.meter = c.meter
-                        and x.per = c.per and x.n > c.n)
        limit p_most for update skip locked
     ), alerts as (
       delete from pgquota.alert a using old o where a.tenant = o.tenant and a.counter = o.id

@@ -4,6 +4,7 @@
 package io.github.pgquota.internal.jooq.tables;
 
 
+import io.github.pgquota.internal.jooq.Domains;
 import io.github.pgquota.internal.jooq.Pgquota;
 import io.github.pgquota.internal.jooq.tables.records.UsageRecord;
 
@@ -93,7 +94,7 @@ public class Usage extends TableImpl<UsageRecord> {
     /**
      * The column <code>pgquota.usage.used</code>. units used
      */
-    public final TableField<UsageRecord, Long> USED = createField(DSL.name("used"), SQLDataType.BIGINT, this, "units used");
+    public final TableField<UsageRecord, Long> USED = createField(DSL.name("used"), Domains.TALLY.getDataType(), this, "units used");
 
     /**
      * The column <code>pgquota.usage.held</code>. units that open holds take,
