@@ -93,11 +93,18 @@ class ReplayTest {
 
     @Test
     void theOtherWaysGoOver() throws Exception {
-        Map<String, Object> json =
-                replay(0, sample(), "--tenants", "1", "--callers", "32", "--plan", "FREE");
-        assertThat(number(json, "max_over")).isZero();
-        assertThat(number(json, "naive_max_over")).isPositive();
-        assertThat(number(json, "transaction_max_over")).isPositive();
+        long naive = 0;
+        long transaction = 0;
+        // Real races, so a lucky round is possible; twenty in a row are not.
+        for (int round = 0; round < 20 && (naive == 0 || transaction == 0); round++) {
+            Map<String, Object> json =
+                    replay(0, sample(), "--tenants", "1", "--callers", "32", "--plan", "FREE");
+            assertThat(number(json, "max_over")).isZero();
+            naive = Math.max(naive, number(json, "naive_max_over"));
+            transaction = Math.max(transaction, number(json, "transaction_max_over"));
+        }
+        assertThat(naive).isPositive();
+        assertThat(transaction).isPositive();
         assertThat(sum("select count(*) from pg_namespace where nspname like 'pgquota_naive%'"))
                 .isZero();
     }

@@ -62,13 +62,14 @@ record Figures(
             """;
 
     private static final String USAGE = """
-            select distinct t, b.meter, b.per, b.used
-              from unnest(?::text[]) t, lateral pgquota.balances(t) b
+            select tenant, meter, per, sum(used)
+              from pgquota.usage where tenant = any (?) and scope = tenant
+             group by tenant, meter, per
             """;
 
     private static final String BALANCE = """
-            select t, b.name, b.remaining, b.held, nullif(b.end_at, 'infinity')
-              from unnest(?::text[]) t, lateral pgquota.balances(t) b
+            select tenant, limit_name, remaining, held, resets_at
+              from pgquota.balance where tenant = any (?) and scope = tenant
             """;
 
     private static final String HOLDS = """

@@ -41,24 +41,11 @@ final class Holding {
     }
 
     /** Ends what has expired in the table too, where nothing depends on it. */
-    static void clearUp(Quotas quotas, DataSource source) throws SQLException {
-        try {
-            while (!quotas.upkeep().runOnce(BUDGET).finished()) {
-                // goes on: there is less to do each time
-            }
-        } catch (UnsupportedOperationException e) {
-            reap(source);
-        }
-    }
-
-    /** Stands in for housekeeping as long as the library has none. */
-    private static void reap(DataSource source) throws SQLException {
-        try (Connection connection = source.getConnection();
-                PreparedStatement statement = connection.prepareStatement("select pgquota.reap("
-                        + "array_agg(tenant order by id), array_agg(id order by id),"
-                        + " pgquota.clock()) from pgquota.counter where held > 0")) {
-            statement.execute();
-        }
+    static void clearUp(Quotas quotas) {
+        boolean finished;
+        do {
+            finished = quotas.upkeep().runOnce(BUDGET).finished();
+        } while (!finished);
     }
 
     private static long alive(DataSource source, Job job) throws SQLException {

@@ -289,7 +289,7 @@ public final class Replay implements Callable<Integer> {
             if (job.holdsOrNull() != null) {
                 say("waiting for the holds of killed callers to expire");
                 Holding.awaitExpiry(target.pool(), job);
-                Holding.clearUp(quotas, target.pool());
+                Holding.clearUp(quotas);
             }
             Figures figures = Figures.read(target.pool(), job.tenants(), since);
             Proof proof = Proof.of(job, figures);
