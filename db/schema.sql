@@ -1436,6 +1436,8 @@ AS $function$
          + (('x' || translate(left(p_operation::text, 13), '-', ''))::bit(48)::bigint * 1000
             + ('x' || substr(p_operation::text, 16, 3))::bit(12)::int) * interval '1 microsecond'
 $function$; -- owner pgquota_owner
+grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_admin;
+grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
  RETURNS uuid

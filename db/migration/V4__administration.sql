@@ -653,6 +653,7 @@ grant execute on function pgquota.publish(text, jsonb, timestamptz), pgquota.res
 grant execute on function pgquota.reconcile(text) to pgquota_admin, pgquota_report;
 grant execute on function pgquota.upkeep(text, int) to pgquota_app, pgquota_admin;
 grant execute on function pgquota.clock() to pgquota_app, pgquota_admin, pgquota_report;
+grant execute on function pgquota.operation_at(uuid) to pgquota_admin, pgquota_report;
 -- constraints call it with the rights of who inserts
 grant execute on function pgquota.is_scope(text) to pgquota_admin;
 grant insert, update (plan, zone, anchor) on pgquota.tenant to pgquota_admin;
