@@ -37,19 +37,20 @@ record SqlAdministration(DataSource dataSource) implements Administration {
                 + "where plan = ? and until_at = 'infinity'", plan);
         List<Object> values = new ArrayList<>();
         for (Limit limit : limits) {
-            values.addAll(java.util.Arrays.asList(plan, plan, values.size() / 13 + 1, limit.name(), limit.meter(),
+            values.addAll(java.util.Arrays.asList(plan, plan, values.size() / 14 + 1, limit.name(), limit.meter(),
                     limit.level(), limit.window().text(), limit.capacityOrNull(), limit.overageOrNull(),
                     limit.mode().name().toLowerCase(Locale.ROOT), limit.billed(),
                     limit.thresholds().toString().replace('[', '{').replace(']', '}'),
-                    limit.messageOrNull()));
+                    limit.messageOrNull(),
+                    limits.stream().filter(l -> l.meter().equals(limit.meter())).count() == 1));
         }
         if (limits.isEmpty()) {
             return;
         }
         String row = "(?, (select max(version) from pgquota.plan_version where plan = ?), ?, pgquota.clock(), "
-                + "?, ?, ?, ?, ?, ?, ?, ?, ?::int[], ?)";
+                + "?, ?, ?, ?, ?, ?, ?, ?, ?::int[], ?, ?)";
         run("insert into pgquota.plan_limit (plan, version, ord, from_at, name, meter, level, per, capacity, "
-                + "overage, mode, billed, thresholds, message) values "
+                + "overage, mode, billed, thresholds, message, alone) values "
                 + String.join(", ", java.util.Collections.nCopies(limits.size(), row)), values.toArray());
     }
 
