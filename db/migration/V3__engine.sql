@@ -906,6 +906,7 @@ create function pgquota.apply(
   set enable_mergejoin = off
   set enable_seqscan = off
   set jit = off
+  set join_collapse_limit = 1
 as $$
 declare
   c_most constant bigint := 9223372036854775807;
