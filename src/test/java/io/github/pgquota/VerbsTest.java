@@ -132,7 +132,7 @@ class VerbsTest {
                 extend h ttl PT2M                 | granted 0                   | used 0 held 40
                 clock +PT1M30S                    |                             |
                 extend h requests 60 ttl PT1M     | granted 60                  | used 0 held 100
-                extend h requests 1 ttl PT1M      | denied messages retry APRIL | used 0 held 100
+                extend h requests 1 ttl PT1M      | denied messages retry never | used 0 held 100
                 extend h tokens 1 ttl PT1M        | Invalid meter               | used 0 held 100
                 clock +PT59S                      |                             |
                 consume requests 1                | denied messages retry APRIL | used 0 held 100
