@@ -38,16 +38,24 @@ create function pgquota.is_scope(p_scope text) returns boolean
      and p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'
      and p_scope !~ '(^|/)\s' and p_scope !~ '\s(/|$)';
 
--- What a window is called in a limit and in a counter's key: lifetime, fixed:SECONDS (from first use),
--- aligned:SECONDS (multiples since the epoch), or a calendar unit.
+-- In a CHECK constraint: refuses a kind of window that window_at would answer with nulls.
 create function pgquota.is_per(p_per text) returns boolean
-  language sql immutable
-  return p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
-      or case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
-              then split_part(p_per, ':', 2)::bigint <= 366 * 86400 else false end;
+  language sql immutable parallel safe
+as $$
+  -- case, because only case promises that the cast sees digits only
+  select case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
+              then split_part(p_per, ':', 2)::int <= 366 * 86400
+              else p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
+         end
+$$;
+
+comment on function pgquota.is_per(text) is
+  'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to '
+  '366 days), hour, day, week, month, quarter, year';
 
 create domain pgquota.name as text collate "C"
   check (value ~ '^[^[:cntrl:]]{1,128}$' and value !~ '^\s|\s$');
+create domain pgquota.tally as bigint check (value >= 0);
 create domain pgquota.amount as bigint check (value between 0 and 4611686018427387904);
 
 create table pgquota.setting (
@@ -83,16 +91,21 @@ create table pgquota.plan_limit (
   capacity pgquota.amount,
   -- how far above the capacity a request may still go: 0 denies, null never denies
   overage pgquota.amount,
+  ceiling bigint generated always as (capacity + least(overage, 4611686018427387903)) stored,
   mode text collate "C" not null check (mode in ('enforce', 'observe', 'off')),
   billed boolean not null,
   thresholds int[] not null default '{}'
     check (cardinality(thresholds) <= 16 and 0 < all (thresholds) and 1000 >= all (thresholds)),
+  -- usage below this reaches no threshold; thresholds are sorted
+  quiet_below numeric generated always as (capacity::numeric * thresholds[1] / 100) stored,
+  -- no other limit of the version counts its meter: a request for it is about one counter
+  alone boolean not null default false,
   message text check (length(message) <= 1000),
   primary key (plan, version, ord),
   unique (plan, version, name),
   foreign key (plan, version) references pgquota.plan_version
 );
-create index plan_limit_in_force on pgquota.plan_limit (plan, until_at);
+create index plan_limit_in_force on pgquota.plan_limit (plan, meter, until_at);
 comment on column pgquota.plan_limit.until_at is 'when the next version takes over; the same as from_at if it never was in force';
 
 create table pgquota.tenant (
@@ -123,26 +136,42 @@ create table pgquota.adjustment (
 );
 create index adjustment_of_limit on pgquota.adjustment (tenant, limit_name);
 
--- One row for tenant, scope, meter and window. The number n counts the windows of a scope's meter up:
--- two openers of a window collide on it even when they read different clocks, and a clock that steps
--- back cannot get behind the newest row. Half of a page stays free so that updates stay on it (HOT).
+-- One row for tenant, scope, meter and window; the newest window of a key is its current one, and the
+-- closed ones stay as history. Half of a page stays free so that updates stay on it (HOT). The rules that
+-- need a whole row are checked by a trigger, once, as the row is inserted: a CHECK would be prepared anew
+-- by every update, and no update changes those columns.
 create table pgquota.counter (
   tenant text collate "C" not null,
   id bigint generated always as identity,
-  scope text collate "C" not null check (pgquota.is_scope(scope) and split_part(scope, '/', 1) = tenant),
+  scope text collate "C" not null,
   meter text collate "C" not null,
   per text collate "C" not null,
-  n int not null check (n > 0),
+  current boolean not null default true,
   start_at timestamptz not null,
   end_at timestamptz not null,
   billed boolean not null,
-  used bigint not null default 0 check (used >= 0),
-  held bigint not null default 0 check (held >= 0),
-  entries bigint not null default 0 check (entries >= 0),
-  primary key (tenant, id),
-  unique (tenant, scope, meter, per, n),
-  check (end_at > start_at)
+  used pgquota.tally not null default 0,
+  held pgquota.tally not null default 0,
+  entries pgquota.tally not null default 0,
+  primary key (tenant, id)
 ) with (fillfactor = 50);
+create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;
+create unique index counter_window on pgquota.counter (tenant, scope, meter, per, start_at);
+
+create function pgquota.check_counter() returns trigger
+  language plpgsql
+as $$
+begin
+  if new.end_at <= new.start_at or not pgquota.is_scope(new.scope)
+     or split_part(new.scope, '/', 1) <> new.tenant then
+    raise exception 'scope "%" cannot have a counter from % to %', new.scope, new.start_at, new.end_at
+      using errcode = 'check_violation',
+            hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
+  end if;
+  return new;
+end $$;
+create trigger check_row before insert on pgquota.counter
+  for each row execute function pgquota.check_counter();
 
 -- The proof. entry numbers the rows of a counter from 1 without a gap, in the order in which they were
 -- counted; used_after is the counter's value after each.

@@ -18,21 +18,22 @@ as $$
 $$;
 
 -- A change's share in one limit: what is asked, the limit, and how its counter stands.
---   counter  null where the running window is not open yet: then used and held are 0, n is the number of
---            the window before it, start_at and end_at are those that opening it would give
+--   counter  null where the running window is not open yet: then used and held are 0, ended is the counter
+--            of the window before it, start_at and end_at are those that opening it would give
 --   held     what open holds take, without those that have expired; expired: what these still have in the row
 --   ceiling  capacity plus allowed overage; null where nothing is refused
 create type pgquota.leg as (
   change int, input int, amount bigint, ord int, name text, meter text, scope text, mode text, per text,
   capacity bigint, ceiling bigint, billed boolean, thresholds int[], message text,
-  counter bigint, n int, used bigint, held bigint, expired bigint, entries bigint,
+  counter bigint, ended bigint, used bigint, held bigint, expired bigint, entries bigint,
   start_at timestamptz, end_at timestamptz,
   took bigint -- of a hold: what it still takes here; of a refund: what is left to give back
 );
 
 -- Which limits apply to scopes at a time, and how they stand: the one place that reads plan, override,
--- boost, window and counter together. A null meter stands for all. One query finds what every call needs;
--- what few calls need is looked up afterwards, because the start of a query costs by the tables in it.
+-- boost, window and counter together. A null meter stands for all. In no particular order. One query finds
+-- what every call needs; what few calls need is looked up afterwards, because the start of a query costs by
+-- the tables in it.
 create function pgquota.resolve(
     p_scope text[], p_change int[], p_meter text[], p_amount bigint[], p_now timestamptz)
   returns pgquota.leg[]
@@ -51,9 +52,9 @@ declare
   v_boost numeric;
 begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
-                       l.capacity, l.capacity + least(l.overage, c_most - 1), coalesce(c.billed, l.billed),
-                       l.thresholds, l.message, c.id, c.n, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, null)::pgquota.leg order by q.change, l.ord),
+                       l.capacity, l.ceiling, coalesce(c.billed, l.billed),
+                       l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
+                       c.start_at, c.end_at, null)::pgquota.leg),
          bool_or(t.adjusted),
          bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
     into v_legs, v_adjusted, v_special
@@ -66,13 +67,9 @@ begin
      and (l.meter = q.meter or q.meter is null)
    cross join lateral (select case when l.level = 0 then split_part(p_scope[q.change], '/', 1)
          else array_to_string((string_to_array(p_scope[q.change], '/'))[:l.level + 1], '/') end) s (scope)
-    left join lateral (
-         select c.id, c.n, c.used, c.held, c.entries, c.start_at, c.end_at, c.billed
-           from pgquota.counter c
-          where c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
-            and c.meter = l.meter and c.per = l.per
-          order by c.n desc
-          limit 1) c on true;
+    left join pgquota.counter c
+      on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
+     and c.meter = l.meter and c.per = l.per and c.current;
   if v_legs is null or not (coalesce(v_adjusted, false) or v_special) then
     return v_legs;
   end if;
@@ -104,7 +101,7 @@ begin
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
       v_legs[g].counter := null;
-      v_legs[g].n := coalesce(v_leg.n, 0);
+      v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
       v_legs[g].held := 0;
       v_legs[g].entries := 0;
@@ -126,7 +123,7 @@ create function pgquota.hold_legs(p_change int, p_tenant text, p_hold uuid, p_no
 as $$
   select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         coalesce(r.thresholds, '{}'), r.message, c.id, c.n, c.used, c.held, 0::bigint, c.entries,
+         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries,
          c.start_at, c.end_at, coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
@@ -149,7 +146,7 @@ create function pgquota.refund_legs(p_change int, p_tenant text, p_operation uui
 as $$
   select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, c.n, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -180,6 +177,29 @@ as $$
     left join pgquota.tenant t on t.tenant = split_part(p_scope, '/', 1)
    cross join lateral (select coalesce(t.plan, z.default_plan) as plan) p
     left join pgquota.plan_limit l on l.plan = p.plan and l.from_at <= p_now and l.until_at > p_now
+$$;
+
+-- The time in a key that is a UUIDv7, else null.
+create function pgquota.key_time(p_key text) returns timestamptz
+  language sql immutable
+  return case when p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+              then pgquota.operation_at(p_key::uuid) end;
+
+-- The thresholds that a counter has reached and that nobody was told of. Under the counter's lock: only
+-- who holds it writes its alerts.
+create function pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamptz)
+  returns pgquota.alert[]
+  language sql stable
+as $$
+  select coalesce(array_agg(row(split_part(p_leg.scope, '/', 1), p_leg.counter, p_leg.name, p.percent,
+                                p_leg.capacity, p_used, p_operation, p_at)::pgquota.alert
+                            order by p.percent), '{}')
+    from unnest(p_leg.thresholds) p (percent)
+   where p_leg.capacity > 0 and p_used >= p_leg.capacity::numeric * p.percent / 100
+     and not exists (select from pgquota.alert a
+                      where a.tenant = split_part(p_leg.scope, '/', 1) and a.counter = p_leg.counter
+                        and a.limit_name = p_leg.name and a.percent = p.percent
+                        and a.capacity = p_leg.capacity)
 $$;
 
 -- What the keys of a call say: one row for each change whose key is taken, or too old to know.
@@ -213,8 +233,7 @@ as $$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or case when q.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
-                  then pgquota.operation_at(q.key::uuid) < p_now - z.key_retention else false end)
+          or pgquota.key_time(q.key) < p_now - z.key_retention)
 $$;
 
 -- Ends what has expired on counters that the caller has locked, and gives their units back. Holds are
@@ -243,36 +262,17 @@ begin
   return coalesce(cardinality(v_holds), 0);
 end $$;
 
--- Decides and writes a list of changes, each on its own, in their order; returns a row an answer and limit.
---   p_verb   consume | consume_up_to | record | reserve | check | settle | release | extend | refund
---   p_scope  the scope; for settle, release, extend and refund the tenant
---   p_key    the caller's key, or null       p_ref  the hold or operation that the verb is about
---   p_ttl    milliseconds a hold lives (reserve, extend)
---   p_change, p_meter, p_amount: the amounts, each with the number (from 1) of its change
---
--- Every statement in here sees what was committed before it began (READ COMMITTED). The order of work
--- rests on that: look without a lock; refuse on that look, so that a denial writes nothing; else lock the
--- counters in the order of their ids, look again, decide, write. A call that is about one counter leaves
--- the lock and the second look to its guarded UPDATE. Locks are taken in one order by everybody:
--- counters, keys, holds, each sorted.
-create function pgquota.apply(
+-- The way for lists, and for a single change that is not about one counter.
+create function pgquota.apply_list(
     p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
     p_change int[], p_meter text[], p_amount bigint[])
   returns setof pgquota.answer
-  language plpgsql volatile security definer
-  set search_path = pg_catalog, pg_temp
-  -- Index look-ups in the order given, whatever the statistics say: a plan that was made over empty
-  -- tables must not read whole ones later.
-  set plan_cache_mode = force_generic_plan
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  set enable_seqscan = off
-  set jit = off
+  language plpgsql volatile
 as $$
 declare
   c_most constant bigint := 9223372036854775807;
   v_n constant int := coalesce(cardinality(p_verb), 0);
-  v_keyed constant boolean := coalesce(cardinality(array_remove(p_key, null)), 0) > 0;
+  v_keyed constant boolean := cardinality(array_remove(p_key, null)) > 0;
   v_keys text[];        -- tenant/key of each change
   v_scopes text[];      -- null for a change that names a hold or an operation
   i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
@@ -304,6 +304,7 @@ declare
   g_used bigint[];
   g_held bigint[];
   g_over bigint[];
+  g_crossed pgquota.alert[];
   -- of each counter, its slot
   s_tenant text[];
   s_id bigint[];
@@ -313,16 +314,16 @@ declare
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de bigint[];
-  s_ceiling bigint[];   -- what the guarded UPDATE must not pass
   s_last int[];         -- the change that touched it last
   b_used bigint[];      -- as they were before this call
   b_held bigint[];
   l_tenant text[];      -- the counters that are locked
   l_id bigint[];
+  m_tenant text[];      -- those that must be, to open windows
+  m_id bigint[];
   v_reap boolean := false;
   v_write boolean;
   v_missing boolean;
-  v_simple boolean;
   v_covered boolean;
   v_expired boolean;
   v_denied boolean;
@@ -336,23 +337,20 @@ declare
   v_u bigint;
   v_h bigint;
   v_e bigint;
-  v_percent int;
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
-  e_change int[];       -- ledger rows
-  e_slot int[];
-  e_entry bigint[];
-  e_amount bigint[];
-  e_after bigint[];
-  t_leg int[];          -- thresholds that were reached
-  t_percent int[];
+  -- rows to write
+  w_ledger pgquota.ledger[];
+  w_alerts pgquota.alert[];
+  w_holds pgquota.hold[];
+  w_items pgquota.hold_item[];
 begin
   if v_n = 0 or v_n <> all (array[coalesce(cardinality(p_scope), 0), coalesce(cardinality(p_key), 0),
                                   coalesce(cardinality(p_ref), 0), coalesce(cardinality(p_ttl), 0)])
      or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
-     or array_position(p_verb, null) is not null or array_position(p_scope, null) is not null
+     or array_position(p_scope, null) is not null
      or cardinality(p_change) <> all (array[cardinality(p_meter), cardinality(p_amount)])
-     or array_position(p_change, null) is not null or array_position(p_amount, null) is not null
+     or array_position(p_amount, null) is not null
      or 0 > any (p_amount) or 4611686018427387904 < any (p_amount) then
     raise exception 'malformed call of pgquota.apply' using errcode = 'PQ001',
       hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter';
@@ -360,7 +358,7 @@ begin
   i_from := array_fill(1, array[v_n]);
   i_to := array_fill(0, array[v_n]);
   for j in 1 .. cardinality(p_change) loop
-    if p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
+    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
       raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
         hint = 'amounts are listed in the order of their changes, numbered from 1';
     end if;
@@ -375,11 +373,15 @@ begin
   for i in 1 .. v_n loop
     v_scopes[i] := case when p_ref[i] is null then p_scope[i] end;
     v_keys[i] := split_part(p_scope[i], '/', 1) || '/' || p_key[i];
-    if p_verb[i] in ('reserve', 'extend') and (p_ttl[i] is null or p_ttl[i] <= 0) then
-      raise exception 'change %: a hold must live for at least a millisecond', i using errcode = 'PQ001';
+    if (p_ref[i] is null) = (p_verb[i] in ('settle', 'release', 'extend', 'refund'))
+       or p_verb[i] in ('reserve', 'extend') and (p_ttl[i] > 0) is not true then
+      raise exception 'change %: % needs %', i, p_verb[i],
+        case when p_ref[i] is null and p_verb[i] <> 'reserve' then 'a hold or operation'
+             when p_verb[i] in ('reserve', 'extend') then 'a time to live'
+             else 'no hold or operation' end using errcode = 'PQ001';
     end if;
   end loop;
-  -- Settlements, releases and refunds always fit and name their counters: they go to the lock at once.
+  -- Settlements, releases and refunds always fit and name their counters: they are locked at once.
   if not p_verb && '{consume,consume_up_to,record,reserve,check,extend}' then
     select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into l_tenant, l_id
       from (select h.tenant, unnest(h.counters) as id
@@ -408,6 +410,7 @@ begin
     v_op := array_fill(null::uuid, array[v_n]);
     v_expires := array_fill(null::timestamptz, array[v_n]);
     v_late := array_fill(false, array[v_n]);
+    w_ledger := '{}'; w_alerts := '{}'; w_holds := '{}'; w_items := '{}';
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -420,7 +423,9 @@ begin
     end if;
 
     -- The legs of changes that look for their limits, then of those that name a hold or an operation.
-    v_legs := pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now);
+    v_legs := array(select l
+                      from unnest(pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now)) l
+                     order by l.change, l.ord);
     for i in 1 .. v_n loop
       continue when v_status[i] is not null or p_ref[i] is null;
       v_verb := p_verb[i];
@@ -461,7 +466,7 @@ begin
     v_to := array_fill(0, array[v_n]);
     i_take := p_amount;
     s_tenant := '{}'; s_id := '{}'; s_used := '{}'; s_held := '{}'; s_entries := '{}';
-    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_ceiling := '{}'; s_last := '{}';
+    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_last := '{}';
     g_slot := '{}';
     for g in 1 .. coalesce(cardinality(v_legs), 0) loop
       v_leg := v_legs[g];
@@ -485,7 +490,6 @@ begin
           s_du[v_slot] := 0;
           s_dh[v_slot] := 0;
           s_de[v_slot] := 0;
-          s_ceiling[v_slot] := c_most;
           s_last[v_slot] := 0;
         end if;
         g_slot[g] := v_slot;
@@ -506,7 +510,6 @@ begin
     g_used := '{}'; g_held := '{}';
     v_low := null; v_high := null;
     v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
-    v_simple := cardinality(s_id) = 1;
     for i in 1 .. v_n loop
       continue when v_status[i] is not null;
       v_verb := p_verb[i];
@@ -526,8 +529,8 @@ begin
           v_leg := v_legs[g];
           if v_leg.mode = 'enforce' and v_leg.ceiling is not null then
             v_slot := g_slot[g];
-            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0,
-                v_leg.ceiling - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
+            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0, v_leg.ceiling
+                - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
           end if;
         end loop;
       end if;
@@ -551,8 +554,7 @@ begin
         end if;
         if v_verb = 'refund' and v_take > v_leg.took then
           v_status[i] := 'refund_too_large';
-          v_detail[i] := v_leg.meter;
-          v_leg.used := v_leg.took;
+          v_detail[i] := v_leg.took || ' ' || v_leg.meter;
           exit;
         end if;
         g_du[g] := case v_verb when 'reserve' then 0 when 'extend' then 0 when 'release' then 0
@@ -579,8 +581,7 @@ begin
       end if;
       v_status[i] := 'granted';
       continue when v_verb = 'check';
-      v_simple := v_simple and v_verb in ('consume', 'record', 'reserve', 'consume_up_to');
-      v_write := v_write or v_to[i] > 0 or p_key[i] is not null or v_verb <> 'consume';
+      v_write := true;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off';
@@ -589,17 +590,11 @@ begin
         if v_leg.input is not null then
           v_low := greatest(v_low, v_leg.start_at);
           v_high := least(v_high, v_leg.end_at);
-          v_simple := v_simple and (g_fits[g] or v_verb <> 'consume_up_to');
         end if;
         if v_slot is null then
           v_missing := true;
         else
-          if l_id is not null and v_leg.counter <> all (l_id) then
-            v_covered := false;
-          end if;
-          if v_deny and v_leg.mode = 'enforce' then
-            s_ceiling[v_slot] := least(s_ceiling[v_slot], v_leg.ceiling);
-          end if;
+          v_covered := v_covered and coalesce(v_leg.counter = any (l_id), false);
           g_charges[g] := s_last[v_slot] <> i;
           if g_charges[g] then
             s_last[v_slot] := i;
@@ -607,9 +602,7 @@ begin
             s_dh[v_slot] := s_dh[v_slot] + g_dh[g];
             s_used[v_slot] := s_used[v_slot] + g_du[g];
             s_held[v_slot] := s_held[v_slot] + g_dh[g];
-            if v_leg.billed and g_du[g] <> 0 then
-              s_de[v_slot] := s_de[v_slot] + 1;
-            end if;
+            s_de[v_slot] := s_de[v_slot] + (v_leg.billed and g_du[g] <> 0)::int;
           end if;
         end if;
       end loop;
@@ -629,9 +622,26 @@ begin
         continue;
       end if;
     elsif v_missing then
-      insert into pgquota.counter (tenant, scope, meter, per, n, start_at, end_at, billed)
-      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.n) + 1, min(l.start_at),
-             min(l.end_at), bool_or(l.billed)
+      -- Open the windows. Those before them are closed under their locks, which are taken in one go with
+      -- those of the other counters, in order.
+      select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into m_tenant, m_id
+        from (select split_part(l.scope, '/', 1) as tenant, l.ended as id
+                from unnest(v_legs) l
+               where l.counter is null and l.ended is not null and l.mode <> 'off'
+                 and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+              union
+              select * from unnest(s_tenant, s_id)) x;
+      if not m_id <@ coalesce(l_id, '{}') then
+        l_tenant := m_tenant;
+        l_id := m_id;
+        continue;
+      end if;
+      update pgquota.counter c set current = false
+        from unnest(v_legs) l
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
+      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
+      select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
+             bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
@@ -639,113 +649,77 @@ begin
        order by l.scope collate "C", l.meter collate "C", l.per collate "C"
       on conflict do nothing;
       continue;
-    elsif l_id is null and (v_expired or not v_simple) or not v_covered or l_id is not null and v_expired then
+    elsif not v_covered or v_expired then
       v_reap := v_reap or v_expired;
       l_tenant := s_tenant;
       l_id := s_id;
       continue;
     else
-      -- The heart. A single counter is guarded here, on its newest version, if somebody else was at it;
-      -- what is locked was decided on just now.
-      for v_u, v_h, v_e in
-        update pgquota.counter c
-           set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_ceiling)
-               s (tenant, id, used, held, entries, ceiling)
-         where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0)
-           and (l_id is not null
-                or s.used + s.held <= s.ceiling - c.used - c.held and pgquota.clock() < c.end_at)
-        returning c.used, c.held, c.entries
-      loop
-        null; -- the values matter where there is one counter
-      end loop;
-      if l_id is null then
-        if not found then
-          l_tenant := s_tenant;
-          l_id := s_id;
-          continue;
-        end if;
-        b_used[1] := v_u - s_du[1];
-        b_held[1] := v_h - s_dh[1];
-        s_entries[1] := v_e - s_de[1];
-        v_at := pgquota.clock();
-      end if;
+      -- Locked and decided: what fits is known, so there is no guard.
+      update pgquota.counter c
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+        from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
+       where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
       v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
     end if;
 
-    -- Answers, ledger rows and thresholds, on what the counters held when they were written.
+    -- Answers, and what is to be written beside the counters.
     s_used := b_used;
     s_held := b_held;
-    v_answers := '{}'; e_change := '{}'; e_slot := '{}'; e_entry := '{}'; e_amount := '{}'; e_after := '{}';
-    t_leg := '{}'; t_percent := '{}'; g_over := '{}';
-    for i in 1 .. v_n loop
-      continue when v_status[i] <> 'granted' or p_verb[i] = 'check';
-      v_op[i] := pgquota.operation_id(v_at);
-      if p_verb[i] = 'reserve' then
-        v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
-                                     (select z.longest_hold from pgquota.setting z));
-        v_state[i] := 'open';
-      end if;
-      for g in v_from[i] .. v_to[i] loop
-        v_slot := g_slot[g];
-        continue when v_slot is null;
-        v_leg := v_legs[g];
-        if g_charges[g] then
-          s_used[v_slot] := s_used[v_slot] + g_du[g];
-          s_held[v_slot] := s_held[v_slot] + g_dh[g];
-          if v_leg.billed and g_du[g] <> 0 then
-            s_entries[v_slot] := s_entries[v_slot] + 1;
-            e_change := e_change || i;
-            e_slot := e_slot || v_slot;
-            e_entry := e_entry || s_entries[v_slot];
-            e_amount := e_amount || g_du[g];
-            e_after := e_after || s_used[v_slot];
-          end if;
-        end if;
-        g_used[g] := s_used[v_slot];
-        g_held[g] := s_held[v_slot];
-        v_d := g_used[g] - v_leg.capacity + g_held[g];
-        if v_d > 0 then
-          g_over[g] := least(v_d, greatest(0, g_du[g] + g_dh[g]));
-        end if;
-        if g_du[g] > 0 and v_leg.capacity > 0 then
-          foreach v_percent in array v_leg.thresholds loop
-            if g_used[g] >= v_leg.capacity::numeric * v_percent / 100 then
-              t_leg := t_leg || g;
-              t_percent := t_percent || v_percent;
-            end if;
-          end loop;
-        end if;
-      end loop;
-    end loop;
-    if cardinality(t_leg) > 0 then
-      select coalesce(array_agg(x.leg), '{}'), coalesce(array_agg(x.percent), '{}') into t_leg, t_percent
-        from (select min(t.leg) as leg, t.percent
-                from unnest(t_leg, t_percent) t (leg, percent)
-               cross join lateral (select (v_legs[t.leg]).*) l
-               where not exists (select from pgquota.alert a
-                                  where a.tenant = split_part(l.scope, '/', 1) and a.counter = l.counter
-                                    and a.limit_name = l.name and a.percent = t.percent
-                                    and a.capacity = l.capacity)
-               group by l.counter, l.name, t.percent) x;
-    end if;
+    v_answers := '{}'; g_over := '{}';
     for i in 1 .. v_n loop
       continue when v_status[i] in ('replay', 'ended', 'same_key');
-      v_answer := null;
-      v_answer.change := i;
-      v_answer.status := v_status[i];
-      v_answer.detail := v_detail[i];
-      v_answer.operation := v_op[i];
-      v_answer.at := v_at;
-      v_answer.replayed := false;
-      v_answer.late := v_late[i];
-      v_answer.hold_state := v_state[i];
-      v_answer.expires_at := v_expires[i];
+      if v_status[i] = 'granted' and p_verb[i] <> 'check' then
+        v_op[i] := pgquota.operation_id(v_at);
+        if p_verb[i] = 'reserve' then
+          v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
+                                       (select z.longest_hold from pgquota.setting z));
+          v_state[i] := 'open';
+          w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
+              p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
+              'open', null)::pgquota.hold;
+        end if;
+      end if;
+      v_answer := row(i, v_status[i], v_detail[i], v_op[i], v_at, false, v_late[i], v_state[i], v_expires[i],
+                      null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+                      null, null);
       v_ok := false;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off' or g_used[g] is null;
         v_ok := true;
+        v_slot := g_slot[g];
+        g_crossed := '{}';
+        g_over[g] := 0;
+        if v_op[i] is not null then
+          if g_charges[g] then
+            s_used[v_slot] := s_used[v_slot] + g_du[g];
+            s_held[v_slot] := s_held[v_slot] + g_dh[g];
+            if v_leg.billed and g_du[g] <> 0 then
+              s_entries[v_slot] := s_entries[v_slot] + 1;
+              w_ledger := w_ledger || row(s_tenant[v_slot], v_at, v_op[i], s_id[v_slot], s_entries[v_slot],
+                  p_verb[i], g_du[g], s_used[v_slot], p_ref[i])::pgquota.ledger;
+            end if;
+            if p_verb[i] = 'reserve' then
+              v_rows := cardinality(w_holds);
+              w_holds[v_rows].counters := w_holds[v_rows].counters || s_id[v_slot];
+              w_holds[v_rows].counter_meters := w_holds[v_rows].counter_meters || v_leg.meter;
+              w_items := w_items || row(s_tenant[v_slot], s_id[v_slot], v_expires[i], v_op[i],
+                                        g_dh[g])::pgquota.hold_item;
+            end if;
+          end if;
+          g_used[g] := s_used[v_slot];
+          g_held[g] := s_held[v_slot];
+          g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
+                             greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
+          if g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
+            g_crossed := array(select a from unnest(pgquota.reached(v_leg, g_used[g], v_op[i], v_at)) a
+                                where not exists (select from unnest(w_alerts) w
+                                                   where w.counter = a.counter and w.percent = a.percent
+                                                     and w.limit_name = a.limit_name));
+            w_alerts := w_alerts || g_crossed;
+          end if;
+        end if;
         v_answer.limit_name := v_leg.name;
         v_answer.meter := v_leg.meter;
         v_answer.scope := v_leg.scope;
@@ -759,21 +733,15 @@ begin
         v_answer.end_at := v_leg.end_at;
         v_answer.fits := g_fits[g];
         v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
-        v_answer.overage := coalesce(g_over[g], 0);
+        v_answer.overage := g_over[g];
+        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
         v_answer.message := v_leg.message;
-        v_answer.crossed := '{}';
-        for t in 1 .. cardinality(t_leg) loop
-          if t_leg[t] = g then
-            v_answer.crossed := v_answer.crossed || t_percent[t];
-          end if;
-        end loop;
         v_answers := v_answers || v_answer;
       end loop;
       if not v_ok then
         v_answers := v_answers || v_answer;
       end if;
     end loop;
-
     exit when not v_write or not v_keyed;
     insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
     select split_part(q.scope, '/', 1), q.key, q.verb, q.scope, q.ref, q.ttl,
@@ -787,11 +755,10 @@ begin
     get diagnostics v_rows = row_count;
     exit when v_rows = (select count(*) from unnest(p_verb, p_key, v_status) q (verb, key, status)
                          where q.key is not null and q.status = 'granted' and q.verb <> 'check');
-    -- A rival's answer to one of the keys was committed while this call waited for the lock or for the
-    -- key. Take back what nobody has seen yet, and look again: the key tells the answer now.
+    -- A rival's answer to one of the keys was committed while this call waited for the key. Take back what
+    -- nobody has seen yet, and look again: the key tells the answer now.
     delete from pgquota.operation_key k using unnest(p_scope, p_key) q (scope, key)
-     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.at = v_at
-       and k.answers[1].operation = any (v_op);
+     where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.answers[1].operation = any (v_op);
     update pgquota.counter c
        set used = c.used - s.used, held = c.held - s.held, entries = c.entries - s.entries
       from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
@@ -801,71 +768,52 @@ begin
   end loop;
 
   if v_write then
-    for i in 1 .. v_n loop
-      continue when v_state[i] is null or v_status[i] <> 'granted';
-      if p_verb[i] = 'reserve' then
-        with item as (
-          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-          select s_tenant[g_slot[g]], s_id[g_slot[g]], v_expires[i], v_op[i], g_dh[g]
-            from generate_series(v_from[i], v_to[i]) g
-           where g_charges[g]
-        )
-        insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
-                                  taken_at, expires_at)
-        values (split_part(p_scope[i], '/', 1), v_op[i], p_scope[i], p_meter[i_from[i]:i_to[i]],
-                p_amount[i_from[i]:i_to[i]],
-                array(select s_id[g_slot[g]] from generate_series(v_from[i], v_to[i]) g
-                       where g_charges[g] order by g),
-                array(select (v_legs[g]).meter from generate_series(v_from[i], v_to[i]) g
-                       where g_charges[g] order by g),
-                v_at, v_expires[i]);
-      else
-        delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
-         where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
-           and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
-        update pgquota.hold h
-           set state = v_state[i], expires_at = v_expires[i],
-               amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
-                   select m.amount + coalesce(q.amount, 0)
-                     from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
-                     left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
-                               q (meter, amount) on q.meter = m.meter
-                    order by m.ord) end,
-               answers = case when p_verb[i] <> 'extend'
-                              then array(select a from unnest(v_answers) a where a.change = i) end
-         where h.tenant = p_scope[i] and h.id = p_ref[i];
+    if cardinality(w_holds) > 0 then
+      insert into pgquota.hold select h.* from unnest(w_holds) h;
+      insert into pgquota.hold_item select t.* from unnest(w_items) t;
+    end if;
+    if cardinality(w_ledger) > 0 then
+      insert into pgquota.ledger select e.* from unnest(w_ledger) e;
+    end if;
+    if cardinality(w_alerts) > 0 then
+      insert into pgquota.alert select a.* from unnest(w_alerts) a;
+    end if;
+  end if;
+  foreach v_answer in array v_answers loop
+    return next v_answer;
+  end loop;
+  for i in 1 .. v_n loop
+    if p_verb[i] in ('settle', 'release', 'extend') and v_status[i] = 'granted' then
+      delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
+       where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
+         and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
+      update pgquota.hold h
+         set state = v_state[i], expires_at = v_expires[i],
+             amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
+                 select m.amount + coalesce(q.amount, 0)
+                   from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
+                   left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
+                             q (meter, amount) on q.meter = m.meter
+                  order by m.ord) end,
+             answers = case when p_verb[i] <> 'extend'
+                            then array(select a from unnest(v_answers) a where a.change = i) end
+       where h.tenant = p_scope[i] and h.id = p_ref[i];
+      if p_verb[i] = 'extend' then
         insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
         select h.tenant, c.id, h.expires_at, h.id, m.amount
           from pgquota.hold h, unnest(h.counters, h.counter_meters) c (id, meter),
                unnest(h.meters, h.amounts) m (meter, amount)
-         where h.tenant = p_scope[i] and h.id = p_ref[i] and h.state = 'open' and m.meter = c.meter;
+         where h.tenant = p_scope[i] and h.id = p_ref[i] and m.meter = c.meter;
       end if;
-    end loop;
-    if cardinality(e_change) > 0 then
-      insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
-      select s_tenant[e.slot], v_at, v_op[e.change], s_id[e.slot], e.entry, p_verb[e.change],
-             e.amount, e.after, p_ref[e.change]
-        from unnest(e_change, e_slot, e_entry, e_amount, e_after)
-             e (change, slot, entry, amount, after);
     end if;
-    if cardinality(t_leg) > 0 then
-      insert into pgquota.alert (tenant, counter, limit_name, percent, capacity, used, operation, at)
-      select split_part(l.scope, '/', 1), l.counter, l.name, t.percent, l.capacity, g_used[t.leg],
-             v_op[l.change], v_at
-        from unnest(t_leg, t_percent) t (leg, percent)
-       cross join lateral (select (v_legs[t.leg]).*) l
-       order by l.counter, l.name, t.percent;
-    end if;
-  end if;
-
-  return query select a.* from unnest(v_answers) a;
-  for i in 1 .. v_n loop
+    -- What was answered before is answered again.
     if v_status[i] = 'ended' then
       v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
     elsif v_status[i] in ('replay', 'same_key') then
-      for v_seen in select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
-                               array_fill(1, array[i_to[i] - i_from[i] + 1]),
-                               p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
+      for v_seen in
+          select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
+                                          array_fill(1, array[i_to[i] - i_from[i] + 1]),
+                                          p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
         v_status[i] := v_seen.status;
         v_detail[i] := v_seen.detail;
       end loop;
@@ -889,6 +837,121 @@ begin
       return next v_answer;
     end if;
   end loop;
+end $$;
+
+-- Decides and writes a list of changes, each on its own, in their order; returns a row an answer and limit.
+--   p_verb   consume | consume_up_to | record | reserve | check | settle | release | extend | refund
+--   p_scope  the scope; for settle, release, extend and refund the tenant
+--   p_key    the caller's key, or null       p_ref  the hold or operation that the verb is about
+--   p_ttl    milliseconds a hold lives (reserve, extend)
+--   p_change, p_meter, p_amount: the amounts, each with the number (from 1) of its change
+--
+-- Every statement in here sees what was committed before it began (READ COMMITTED). The order of work
+-- rests on that: look without a lock; refuse on that look, so that a denial writes nothing; else lock the
+-- counters in the order of their ids, look again, decide, write. Locks are taken in one order by everybody:
+-- counters, keys, holds, each sorted. That is pgquota.apply_list.
+--
+-- One change of one counter needs none of that: the guarded UPDATE decides. It comes first, because
+-- PL/pgSQL prepares each expression anew in every transaction, and the way for lists has some 200.
+create function pgquota.apply(
+    p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
+    p_change int[], p_meter text[], p_amount bigint[])
+  returns setof pgquota.answer
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  -- Index look-ups in the order given, whatever the statistics say: a plan that was made over empty
+  -- tables must not read whole ones later.
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
+as $$
+declare
+  c_most constant bigint := 9223372036854775807;
+  v_now timestamptz;
+  v_one record;
+  v_answer pgquota.answer;
+  v_expires timestamptz;
+begin
+  if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
+     and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
+     and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
+    v_now := pgquota.clock();
+    -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
+    -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
+    -- If somebody else was at the counter, the guard is checked on its newest version.
+    update pgquota.counter c
+       set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
+           held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
+           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
+      from pgquota.plan_limit l
+     where l.plan = (select coalesce(t.plan, z.default_plan)
+                       from pgquota.setting z
+                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
+                      where t.adjusted is not true)
+       and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
+       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
+       and c.tenant = split_part(p_scope[1], '/', 1)
+       and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
+       and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
+       and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
+                               then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
+       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
+       and (p_key[1] is null
+            or not exists (select from pgquota.operation_key k
+                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
+               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select z.key_retention
+                                                                     from pgquota.setting z), true))
+    returning row(1, 'granted', null, null,
+                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
+                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
+                  c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
+                  p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
+                  '{}', l.message)::pgquota.answer as answer,
+              c.tenant, c.id as counter, c.entries, c.billed
+         into v_one;
+    if found then
+      v_answer := v_one.answer;
+      v_answer.operation := pgquota.operation_id(v_answer.at);
+      if p_verb = '{reserve}' then
+        v_answer.hold_state := 'open';
+        v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
+                                                   (select z.longest_hold from pgquota.setting z));
+      end if;
+      if p_key[1] is not null then
+        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+        values (v_one.tenant, p_key[1], p_verb[1], p_scope[1], null, p_ttl[1], p_meter, p_amount,
+                v_answer.at, array[v_answer])
+        on conflict do nothing;
+      end if;
+      if found then
+        if p_verb = '{reserve}' then
+          insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
+                                    taken_at, expires_at)
+          values (v_one.tenant, v_answer.operation, p_scope[1], p_meter, p_amount, array[v_one.counter],
+                  p_meter, v_answer.at, v_answer.expires_at);
+          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+          values (v_one.tenant, v_one.counter, v_answer.expires_at, v_answer.operation, p_amount[1]);
+        elsif v_one.billed then
+          insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+          values (v_one.tenant, v_answer.at, v_answer.operation, v_one.counter, v_one.entries, p_verb[1],
+                  p_amount[1], v_answer.used);
+        end if;
+        return next v_answer;
+        return;
+      end if;
+      -- A rival's answer to this key was committed while this call waited for the counter or for the key.
+      -- Take back what nobody has seen yet; the key tells the answer.
+      update pgquota.counter c
+         set used = c.used - case when p_verb = '{reserve}' then 0 else p_amount[1] end,
+             held = c.held - case when p_verb = '{reserve}' then p_amount[1] else 0 end,
+             entries = c.entries - (c.billed and p_verb <> '{reserve}')::int
+       where c.tenant = v_one.tenant and c.id = v_one.counter;
+    end if;
+  end if;
+  return query
+    select * from pgquota.apply_list(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount);
 end $$;
 
 -- Every limit that applies to a scope, with its window, on the database's clock.

@@ -38,6 +38,16 @@ public class Domains {
         , Internal.createCheck(null, null, "CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\\s|\\s$'::text)))")
     );
 
+    /**
+     * The domain <code>pgquota.tally</code>.
+     */
+    public static final Domain<Long> TALLY = Internal.createDomain(
+          schema()
+        , DSL.name("tally")
+        , SQLDataType.BIGINT
+        , Internal.createCheck(null, null, "CHECK ((VALUE >= 0))")
+    );
+
     private static final Schema schema() {
         return new LazySchema(DSL.name("pgquota"), DSL.comment(""), () -> Pgquota.PGQUOTA);
     }

@@ -8,18 +8,23 @@ import io.github.pgquota.internal.jooq.routines.AddLedgerPartitions;
 import io.github.pgquota.internal.jooq.routines.Clock;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
+import io.github.pgquota.internal.jooq.routines.KeyTime;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
+import io.github.pgquota.internal.jooq.routines.Reached;
 import io.github.pgquota.internal.jooq.routines.Reap;
 import io.github.pgquota.internal.jooq.routines.Resolve;
 import io.github.pgquota.internal.jooq.routines.SchemaVersion;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
 import io.github.pgquota.internal.jooq.tables.Apply;
+import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
+import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
+import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
@@ -185,6 +190,44 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.key_time</code>
+     */
+    public static OffsetDateTime keyTime(
+          Configuration configuration
+        , String pKey
+    ) {
+        KeyTime f = new KeyTime();
+        f.setPKey(pKey);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.key_time</code> as a field.
+     */
+    public static Field<OffsetDateTime> keyTime(
+          String pKey
+    ) {
+        KeyTime f = new KeyTime();
+        f.setPKey(pKey);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.key_time</code> as a field.
+     */
+    public static Field<OffsetDateTime> keyTime(
+          Field<String> pKey
+    ) {
+        KeyTime f = new KeyTime();
+        f.setPKey(pKey);
+
+        return f.asField();
+    }
+
+    /**
      * Call <code>pgquota.operation_at</code>
      */
     public static OffsetDateTime operationAt(
@@ -255,6 +298,62 @@ public class Routines {
           Field<OffsetDateTime> pAt
     ) {
         OperationId f = new OperationId();
+        f.setPAt(pAt);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.reached</code>
+     */
+    public static AlertRecord[] reached(
+          Configuration configuration
+        , LegRecord pLeg
+        , Long pUsed
+        , UUID pOperation
+        , OffsetDateTime pAt
+    ) {
+        Reached f = new Reached();
+        f.setPLeg(pLeg);
+        f.setPUsed(pUsed);
+        f.setPOperation(pOperation);
+        f.setPAt(pAt);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.reached</code> as a field.
+     */
+    public static Field<AlertRecord[]> reached(
+          LegRecord pLeg
+        , Long pUsed
+        , UUID pOperation
+        , OffsetDateTime pAt
+    ) {
+        Reached f = new Reached();
+        f.setPLeg(pLeg);
+        f.setPUsed(pUsed);
+        f.setPOperation(pOperation);
+        f.setPAt(pAt);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.reached</code> as a field.
+     */
+    public static Field<AlertRecord[]> reached(
+          Field<LegRecord> pLeg
+        , Field<Long> pUsed
+        , Field<UUID> pOperation
+        , Field<OffsetDateTime> pAt
+    ) {
+        Reached f = new Reached();
+        f.setPLeg(pLeg);
+        f.setPUsed(pUsed);
+        f.setPOperation(pOperation);
         f.setPAt(pAt);
 
         return f.asField();
@@ -508,6 +607,82 @@ public class Routines {
         , Field<Long[]> pAmount
     ) {
         return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * Call <code>pgquota.apply_list</code>.
+     */
+    public static Result<ApplyListRecord> applyList(
+          Configuration configuration
+        , String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+              pVerb
+            , pScope
+            , pKey
+            , pRef
+            , pTtl
+            , pChange
+            , pMeter
+            , pAmount
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList applyList(
+          String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList applyList(
+          Field<String[]> pVerb
+        , Field<String[]> pScope
+        , Field<String[]> pKey
+        , Field<UUID[]> pRef
+        , Field<Long[]> pTtl
+        , Field<Integer[]> pChange
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
             pVerb,
             pScope,
             pKey,

@@ -7,6 +7,7 @@ package io.github.pgquota.internal.jooq;
 import io.github.pgquota.internal.jooq.tables.Adjustment;
 import io.github.pgquota.internal.jooq.tables.Alert;
 import io.github.pgquota.internal.jooq.tables.Apply;
+import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Audit;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.Counter;
@@ -22,6 +23,7 @@ import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.Setting;
 import io.github.pgquota.internal.jooq.tables.Tenant;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
+import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
@@ -126,6 +128,88 @@ public class Tables {
         , Field<Long[]> pAmount
     ) {
         return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl
+     * bigint[], p_change integer[], p_meter text[], p_amount bigint[]
+     */
+    public static final ApplyList APPLY_LIST = ApplyList.APPLY_LIST;
+
+    /**
+     * Call <code>pgquota.apply_list</code>.
+     */
+    public static Result<ApplyListRecord> APPLY_LIST(
+          Configuration configuration
+        , String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+              pVerb
+            , pScope
+            , pKey
+            , pRef
+            , pTtl
+            , pChange
+            , pMeter
+            , pAmount
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList APPLY_LIST(
+          String[] pVerb
+        , String[] pScope
+        , String[] pKey
+        , UUID[] pRef
+        , Long[] pTtl
+        , Integer[] pChange
+        , String[] pMeter
+        , Long[] pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
+            pVerb,
+            pScope,
+            pKey,
+            pRef,
+            pTtl,
+            pChange,
+            pMeter,
+            pAmount
+        );
+    }
+
+    /**
+     * Get <code>pgquota.apply_list</code> as a table.
+     */
+    public static ApplyList APPLY_LIST(
+          Field<String[]> pVerb
+        , Field<String[]> pScope
+        , Field<String[]> pKey
+        , Field<UUID[]> pRef
+        , Field<Long[]> pTtl
+        , Field<Integer[]> pChange
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+    ) {
+        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
             pVerb,
             pScope,
             pKey,

@@ -4,6 +4,8 @@
 package io.github.pgquota.internal.jooq.tables;
 
 
+import io.github.pgquota.internal.jooq.Domains;
+import io.github.pgquota.internal.jooq.Indexes;
 import io.github.pgquota.internal.jooq.Keys;
 import io.github.pgquota.internal.jooq.Pgquota;
 import io.github.pgquota.internal.jooq.tables.records.CounterRecord;
@@ -13,10 +15,10 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 
-import org.jooq.Check;
 import org.jooq.Condition;
 import org.jooq.Field;
 import org.jooq.Identity;
+import org.jooq.Index;
 import org.jooq.Name;
 import org.jooq.PlainSQL;
 import org.jooq.QueryPart;
@@ -29,7 +31,6 @@ import org.jooq.TableField;
 import org.jooq.TableOptions;
 import org.jooq.UniqueKey;
 import org.jooq.impl.DSL;
-import org.jooq.impl.Internal;
 import org.jooq.impl.SQLDataType;
 import org.jooq.impl.TableImpl;
 
@@ -81,9 +82,9 @@ public class Counter extends TableImpl<CounterRecord> {
     public final TableField<CounterRecord, String> PER = createField(DSL.name("per"), SQLDataType.CLOB.nullable(false), this, "");
 
     /**
-     * The column <code>pgquota.counter.n</code>.
+     * The column <code>pgquota.counter.current</code>.
      */
-    public final TableField<CounterRecord, Integer> N = createField(DSL.name("n"), SQLDataType.INTEGER.nullable(false), this, "");
+    public final TableField<CounterRecord, Boolean> CURRENT = createField(DSL.name("current"), SQLDataType.BOOLEAN.nullable(false).defaultValue(DSL.field(DSL.raw("true"), SQLDataType.BOOLEAN)), this, "");
 
     /**
      * The column <code>pgquota.counter.start_at</code>.
@@ -103,17 +104,17 @@ public class Counter extends TableImpl<CounterRecord> {
     /**
      * The column <code>pgquota.counter.used</code>.
      */
-    public final TableField<CounterRecord, Long> USED = createField(DSL.name("used"), SQLDataType.BIGINT.nullable(false).defaultValue(DSL.field(DSL.raw("0"), SQLDataType.BIGINT)), this, "");
+    public final TableField<CounterRecord, Long> USED = createField(DSL.name("used"), Domains.TALLY.getDataType().nullable(false).defaultValue(DSL.field(DSL.raw("0"), Domains.TALLY.getDataType())), this, "");
 
     /**
      * The column <code>pgquota.counter.held</code>.
      */
-    public final TableField<CounterRecord, Long> HELD = createField(DSL.name("held"), SQLDataType.BIGINT.nullable(false).defaultValue(DSL.field(DSL.raw("0"), SQLDataType.BIGINT)), this, "");
+    public final TableField<CounterRecord, Long> HELD = createField(DSL.name("held"), Domains.TALLY.getDataType().nullable(false).defaultValue(DSL.field(DSL.raw("0"), Domains.TALLY.getDataType())), this, "");
 
     /**
      * The column <code>pgquota.counter.entries</code>.
      */
-    public final TableField<CounterRecord, Long> ENTRIES = createField(DSL.name("entries"), SQLDataType.BIGINT.nullable(false).defaultValue(DSL.field(DSL.raw("0"), SQLDataType.BIGINT)), this, "");
+    public final TableField<CounterRecord, Long> ENTRIES = createField(DSL.name("entries"), Domains.TALLY.getDataType().nullable(false).defaultValue(DSL.field(DSL.raw("0"), Domains.TALLY.getDataType())), this, "");
 
     private Counter(Name alias, Table<CounterRecord> aliased) {
         this(alias, aliased, (Field<?>[]) null, null);
@@ -150,6 +151,11 @@ public class Counter extends TableImpl<CounterRecord> {
     }
 
     @Override
+    public List<Index> getIndexes() {
+        return Arrays.asList(Indexes.COUNTER_CURRENT, Indexes.COUNTER_WINDOW);
+    }
+
+    @Override
     public Identity<CounterRecord, Long> getIdentity() {
         return (Identity<CounterRecord, Long>) super.getIdentity();
     }
@@ -157,23 +163,6 @@ public class Counter extends TableImpl<CounterRecord> {
     @Override
     public UniqueKey<CounterRecord> getPrimaryKey() {
         return Keys.COUNTER_PKEY;
-    }
-
-    @Override
-    public List<UniqueKey<CounterRecord>> getUniqueKeys() {
-        return Arrays.asList(Keys.COUNTER_TENANT_SCOPE_METER_PER_N_KEY);
-    }
-
-    @Override
-    public List<Check<CounterRecord>> getChecks() {
-        return Arrays.asList(
-            Internal.createCheck(this, DSL.name("counter_check"), "((pgquota.is_scope(scope) AND (split_part(scope, '/'::text, 1) = tenant)))", true),
-            Internal.createCheck(this, DSL.name("counter_check1"), "((end_at > start_at))", true),
-            Internal.createCheck(this, DSL.name("counter_entries_check"), "((entries >= 0))", true),
-            Internal.createCheck(this, DSL.name("counter_held_check"), "((held >= 0))", true),
-            Internal.createCheck(this, DSL.name("counter_n_check"), "((n > 0))", true),
-            Internal.createCheck(this, DSL.name("counter_used_check"), "((used >= 0))", true)
-        );
     }
 
     @Override

@@ -10,6 +10,7 @@ import io.github.pgquota.internal.jooq.Keys;
 import io.github.pgquota.internal.jooq.Pgquota;
 import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 
+import java.math.BigDecimal;
 import java.time.OffsetDateTime;
 import java.util.Arrays;
 import java.util.Collection;
@@ -115,6 +116,11 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
     public final TableField<PlanLimitRecord, Long> OVERAGE = createField(DSL.name("overage"), Domains.AMOUNT.getDataType(), this, "");
 
     /**
+     * The column <code>pgquota.plan_limit.ceiling</code>.
+     */
+    public final TableField<PlanLimitRecord, Long> CEILING = createField(DSL.name("ceiling"), SQLDataType.BIGINT, this, "");
+
+    /**
      * The column <code>pgquota.plan_limit.mode</code>.
      */
     public final TableField<PlanLimitRecord, String> MODE = createField(DSL.name("mode"), SQLDataType.CLOB.nullable(false), this, "");
@@ -128,6 +134,16 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
      * The column <code>pgquota.plan_limit.thresholds</code>.
      */
     public final TableField<PlanLimitRecord, Integer[]> THRESHOLDS = createField(DSL.name("thresholds"), SQLDataType.INTEGER.array().nullable(false).defaultValue(DSL.field(DSL.raw("'{}'::integer[]"), SQLDataType.INTEGER.array())), this, "");
+
+    /**
+     * The column <code>pgquota.plan_limit.quiet_below</code>.
+     */
+    public final TableField<PlanLimitRecord, BigDecimal> QUIET_BELOW = createField(DSL.name("quiet_below"), SQLDataType.NUMERIC, this, "");
+
+    /**
+     * The column <code>pgquota.plan_limit.alone</code>.
+     */
+    public final TableField<PlanLimitRecord, Boolean> ALONE = createField(DSL.name("alone"), SQLDataType.BOOLEAN.nullable(false).defaultValue(DSL.field(DSL.raw("false"), SQLDataType.BOOLEAN)), this, "");
 
     /**
      * The column <code>pgquota.plan_limit.message</code>.

@@ -114,9 +114,9 @@ public class Leg extends UDTImpl<LegRecord> {
     public static final UDTField<LegRecord, Long> COUNTER = createField(DSL.name("counter"), SQLDataType.BIGINT, LEG, "");
 
     /**
-     * The attribute <code>pgquota.leg.n</code>.
+     * The attribute <code>pgquota.leg.ended</code>.
      */
-    public static final UDTField<LegRecord, Integer> N = createField(DSL.name("n"), SQLDataType.INTEGER, LEG, "");
+    public static final UDTField<LegRecord, Long> ENDED = createField(DSL.name("ended"), SQLDataType.BIGINT, LEG, "");
 
     /**
      * The attribute <code>pgquota.leg.used</code>.

@@ -91,17 +91,17 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
     }
 
     /**
-     * Setter for <code>pgquota.counter.n</code>.
+     * Setter for <code>pgquota.counter.current</code>.
      */
-    public void setN(Integer value) {
+    public void setCurrent(Boolean value) {
         set(5, value);
     }
 
     /**
-     * Getter for <code>pgquota.counter.n</code>.
+     * Getter for <code>pgquota.counter.current</code>.
      */
-    public Integer getN() {
-        return (Integer) get(5);
+    public Boolean getCurrent() {
+        return (Boolean) get(5);
     }
 
     /**
@@ -211,7 +211,7 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
     /**
      * Create a detached, initialised CounterRecord
      */
-    public CounterRecord(String tenant, Long id, String scope, String meter, String per, Integer n, OffsetDateTime startAt, OffsetDateTime endAt, Boolean billed, Long used, Long held, Long entries) {
+    public CounterRecord(String tenant, Long id, String scope, String meter, String per, Boolean current, OffsetDateTime startAt, OffsetDateTime endAt, Boolean billed, Long used, Long held, Long entries) {
         super(Counter.COUNTER);
 
         setTenant(tenant);
@@ -219,7 +219,7 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
         setScope(scope);
         setMeter(meter);
         setPer(per);
-        setN(n);
+        setCurrent(current);
         setStartAt(startAt);
         setEndAt(endAt);
         setBilled(billed);

@@ -6,6 +6,7 @@ package io.github.pgquota.internal.jooq.tables.records;
 
 import io.github.pgquota.internal.jooq.tables.PlanLimit;
 
+import java.math.BigDecimal;
 import java.time.OffsetDateTime;
 
 import org.jooq.Record3;
@@ -177,59 +178,101 @@ public class PlanLimitRecord extends UpdatableRecordImpl<PlanLimitRecord> {
     }
 
     /**
+     * Setter for <code>pgquota.plan_limit.ceiling</code>.
+     */
+    public void setCeiling(Long value) {
+        set(11, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.plan_limit.ceiling</code>.
+     */
+    public Long getCeiling() {
+        return (Long) get(11);
+    }
+
+    /**
      * Setter for <code>pgquota.plan_limit.mode</code>.
      */
     public void setMode(String value) {
-        set(11, value);
+        set(12, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.mode</code>.
      */
     public String getMode() {
-        return (String) get(11);
+        return (String) get(12);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.billed</code>.
      */
     public void setBilled(Boolean value) {
-        set(12, value);
+        set(13, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.billed</code>.
      */
     public Boolean getBilled() {
-        return (Boolean) get(12);
+        return (Boolean) get(13);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.thresholds</code>.
      */
     public void setThresholds(Integer[] value) {
-        set(13, value);
+        set(14, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.thresholds</code>.
      */
     public Integer[] getThresholds() {
-        return (Integer[]) get(13);
+        return (Integer[]) get(14);
+    }
+
+    /**
+     * Setter for <code>pgquota.plan_limit.quiet_below</code>.
+     */
+    public void setQuietBelow(BigDecimal value) {
+        set(15, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.plan_limit.quiet_below</code>.
+     */
+    public BigDecimal getQuietBelow() {
+        return (BigDecimal) get(15);
+    }
+
+    /**
+     * Setter for <code>pgquota.plan_limit.alone</code>.
+     */
+    public void setAlone(Boolean value) {
+        set(16, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.plan_limit.alone</code>.
+     */
+    public Boolean getAlone() {
+        return (Boolean) get(16);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.message</code>.
      */
     public void setMessage(String value) {
-        set(14, value);
+        set(17, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.message</code>.
      */
     public String getMessage() {
-        return (String) get(14);
+        return (String) get(17);
     }
 
     // -------------------------------------------------------------------------
@@ -255,7 +298,7 @@ public class PlanLimitRecord extends UpdatableRecordImpl<PlanLimitRecord> {
     /**
      * Create a detached, initialised PlanLimitRecord
      */
-    public PlanLimitRecord(String plan, Integer version, Integer ord, OffsetDateTime fromAt, OffsetDateTime untilAt, String name, String meter, Integer level, String per, Long capacity, Long overage, String mode, Boolean billed, Integer[] thresholds, String message) {
+    public PlanLimitRecord(String plan, Integer version, Integer ord, OffsetDateTime fromAt, OffsetDateTime untilAt, String name, String meter, Integer level, String per, Long capacity, Long overage, Long ceiling, String mode, Boolean billed, Integer[] thresholds, BigDecimal quietBelow, Boolean alone, String message) {
         super(PlanLimit.PLAN_LIMIT);
 
         setPlan(plan);
@@ -269,9 +312,12 @@ public class PlanLimitRecord extends UpdatableRecordImpl<PlanLimitRecord> {
         setPer(per);
         setCapacity(capacity);
         setOverage(overage);
+        setCeiling(ceiling);
         setMode(mode);
         setBilled(billed);
         setThresholds(thresholds);
+        setQuietBelow(quietBelow);
+        setAlone(alone);
         setMessage(message);
         resetChangedOnNotNull();
     }

@@ -106,9 +106,9 @@ public class LegPath<R extends Record, T> extends UDTPathTableFieldImpl<R, LegRe
     public final UDTField<LegRecord, Long> COUNTER = Internal.createUDTPathField(DSL.name("counter"), SQLDataType.BIGINT, this, "", UDTField.class);
 
     /**
-     * The attribute <code>pgquota.leg.n</code>.
+     * The attribute <code>pgquota.leg.ended</code>.
      */
-    public final UDTField<LegRecord, Integer> N = Internal.createUDTPathField(DSL.name("n"), SQLDataType.INTEGER, this, "", UDTField.class);
+    public final UDTField<LegRecord, Long> ENDED = Internal.createUDTPathField(DSL.name("ended"), SQLDataType.BIGINT, this, "", UDTField.class);
 
     /**
      * The attribute <code>pgquota.leg.used</code>.

@@ -230,17 +230,17 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
     }
 
     /**
-     * Setter for <code>pgquota.leg.n</code>.
+     * Setter for <code>pgquota.leg.ended</code>.
      */
-    public void setN(Integer value) {
+    public void setEnded(Long value) {
         set(15, value);
     }
 
     /**
-     * Getter for <code>pgquota.leg.n</code>.
+     * Getter for <code>pgquota.leg.ended</code>.
      */
-    public Integer getN() {
-        return (Integer) get(15);
+    public Long getEnded() {
+        return (Long) get(15);
     }
 
     /**
@@ -355,7 +355,7 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
     /**
      * Create a detached, initialised LegRecord
      */
-    public LegRecord(Integer change, Integer input, Long amount, Integer ord, String name, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Boolean billed, Integer[] thresholds, String message, Long counter, Integer n, Long used, Long held, Long expired, Long entries, OffsetDateTime startAt, OffsetDateTime endAt, Long took) {
+    public LegRecord(Integer change, Integer input, Long amount, Integer ord, String name, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Boolean billed, Integer[] thresholds, String message, Long counter, Long ended, Long used, Long held, Long expired, Long entries, OffsetDateTime startAt, OffsetDateTime endAt, Long took) {
         super(Leg.LEG);
 
         setChange(change);
@@ -373,7 +373,7 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
         setThresholds(thresholds);
         setMessage(message);
         setCounter(counter);
-        setN(n);
+        setEnded(ended);
         setUsed(used);
         setHeld(held);
         setExpired(expired);
