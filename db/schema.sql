@@ -87,8 +87,15 @@ create table pgquota.adjustment (
   constraint adjustment_kind_check CHECK ((kind = ANY (ARRAY['override'::text, 'boost'::text]))),
   constraint adjustment_pkey PRIMARY KEY (tenant, id)
 ); -- owner pgquota_owner
+grant delete, insert, select on pgquota.adjustment to pgquota_admin;
+grant update on pgquota.adjustment (reason) to pgquota_admin;
+grant update on pgquota.adjustment (until_at) to pgquota_admin;
 
 CREATE INDEX adjustment_of_limit ON pgquota.adjustment USING btree (tenant, limit_name);
+
+CREATE TRIGGER adjusted AFTER INSERT OR DELETE OR UPDATE ON pgquota.adjustment FOR EACH ROW EXECUTE FUNCTION pgquota.keep_adjusted();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.adjustment FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
 
 create table pgquota.alert (
   tenant text collate "C" not null,
@@ -102,6 +109,7 @@ create table pgquota.alert (
   constraint alert_pkey PRIMARY KEY (tenant, counter, limit_name, percent, capacity)
 ); -- owner pgquota_owner
 comment on table pgquota.alert is 'A threshold that was reached: once for a limit, window, per cent and capacity, written with the charge';
+grant select on pgquota.alert to pgquota_admin;
 
 create table pgquota.audit (
   at timestamp with time zone default pgquota.clock() not null,
@@ -115,6 +123,7 @@ create table pgquota.audit (
   after jsonb,
   constraint audit_pkey PRIMARY KEY (at, id)
 ); -- owner pgquota_owner
+grant select on pgquota.audit to pgquota_admin;
 
 create table pgquota.counter (
   tenant text collate "C" not null,
@@ -131,6 +140,7 @@ create table pgquota.counter (
   entries pgquota.tally default 0 not null,
   constraint counter_pkey PRIMARY KEY (tenant, id)
 ) with (fillfactor=50); -- owner pgquota_owner
+grant select on pgquota.counter to pgquota_admin;
 
 CREATE UNIQUE INDEX counter_current ON pgquota.counter USING btree (tenant, scope, meter, per) WHERE current;
 
@@ -154,6 +164,7 @@ create table pgquota.hold (
   constraint hold_state_check CHECK ((state = ANY (ARRAY['open'::text, 'settled'::text, 'released'::text, 'expired'::text])))
 ) with (fillfactor=70); -- owner pgquota_owner
 comment on column pgquota.hold.state is 'expired says that its units are back; a late settlement still makes it settled';
+grant select on pgquota.hold to pgquota_admin;
 
 CREATE INDEX hold_expiry ON pgquota.hold USING brin (expires_at);
 
@@ -165,6 +176,7 @@ create table pgquota.hold_item (
   amount pgquota.amount not null,
   constraint hold_item_pkey PRIMARY KEY (tenant, counter, expires_at, hold)
 ); -- owner pgquota_owner
+grant select on pgquota.hold_item to pgquota_admin;
 
 create table pgquota.ledger (
   tenant text collate "C" not null,
@@ -180,6 +192,7 @@ create table pgquota.ledger (
   constraint ledger_used_after_check CHECK ((used_after >= 0))
 ) partition by RANGE (at); -- owner pgquota_owner
 comment on column pgquota.ledger.ref is 'the hold that was settled, or the operation that was refunded';
+grant select on pgquota.ledger to pgquota_admin;
 
 CREATE INDEX ledger_at ON pgquota.ledger USING btree (at);
 
@@ -214,6 +227,7 @@ create table pgquota.operation_key (
   constraint operation_key_key_check CHECK (((length(key) >= 1) AND (length(key) <= 200))),
   constraint operation_key_pkey PRIMARY KEY (tenant, key)
 ); -- owner pgquota_owner
+grant select on pgquota.operation_key to pgquota_admin;
 
 CREATE INDEX operation_key_at ON pgquota.operation_key USING brin (at);
 
@@ -248,8 +262,11 @@ create table pgquota.plan_limit (
   constraint plan_limit_thresholds_check CHECK (((cardinality(thresholds) <= 16) AND (0 < ALL (thresholds)) AND (1000 >= ALL (thresholds))))
 ); -- owner pgquota_owner
 comment on column pgquota.plan_limit.until_at is 'when the next version takes over; the same as from_at if it never was in force';
+grant select on pgquota.plan_limit to pgquota_admin;
 
 CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, meter, until_at);
+
+CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_limit FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
 create table pgquota.plan_version (
   plan pgquota.name not null,
@@ -259,6 +276,11 @@ create table pgquota.plan_version (
   constraint plan_version_pkey PRIMARY KEY (plan, version),
   constraint plan_version_version_check CHECK ((version > 0))
 ); -- owner pgquota_owner
+grant select on pgquota.plan_version to pgquota_admin;
+
+CREATE CONSTRAINT TRIGGER audit AFTER INSERT ON pgquota.plan_version DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgquota.audit_version();
+
+CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_version FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
 create table pgquota.setting (
   only_row boolean default true not null,
@@ -275,6 +297,11 @@ create table pgquota.setting (
   constraint setting_pkey PRIMARY KEY (only_row),
   constraint setting_window_retention_check CHECK ((window_retention > '00:00:00'::interval))
 ); -- owner pgquota_owner
+grant select, update on pgquota.setting to pgquota_admin;
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.setting FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
+
+CREATE TRIGGER checks BEFORE UPDATE ON pgquota.setting FOR EACH ROW EXECUTE FUNCTION pgquota.check_settings();
 
 create table pgquota.tenant (
   tenant text collate "C" not null,
@@ -282,11 +309,20 @@ create table pgquota.tenant (
   zone text collate "C",
   anchor timestamp without time zone default '2001-01-01 00:00:00'::timestamp without time zone not null,
   adjusted boolean default false not null,
+  constraint tenant_anchor CHECK (((anchor >= '1900-01-01 00:00:00'::timestamp without time zone) AND (anchor < '2201-01-01 00:00:00'::timestamp without time zone))),
   constraint tenant_pkey PRIMARY KEY (tenant),
   constraint tenant_tenant_check CHECK ((pgquota.is_scope(tenant) AND (POSITION(('/'::text) IN (tenant)) = 0)))
 ); -- owner pgquota_owner
 comment on table pgquota.tenant is 'Settings of a tenant; without a row, and where a column is null, the defaults of pgquota.setting hold';
 comment on column pgquota.tenant.adjusted is 'there are overrides or boosts, kept by a trigger: who has none need not look for them';
+grant insert, select on pgquota.tenant to pgquota_admin;
+grant update on pgquota.tenant (anchor) to pgquota_admin;
+grant update on pgquota.tenant (plan) to pgquota_admin;
+grant update on pgquota.tenant (zone) to pgquota_admin;
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.tenant FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
+
+CREATE TRIGGER checks BEFORE INSERT OR UPDATE ON pgquota.tenant FOR EACH ROW EXECUTE FUNCTION pgquota.check_settings();
 
 CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer)
  RETURNS integer
@@ -992,6 +1028,48 @@ begin
 end $function$; -- owner pgquota_owner
 grant execute on function pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
 
+CREATE OR REPLACE FUNCTION pgquota.audit_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_unsaid constant text[] := '{adjusted,only_row}';
+  v_before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - v_unsaid end;
+  v_after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - v_unsaid end;
+begin
+  if v_before is distinct from v_after then
+    perform pgquota.note(coalesce(v_after, v_before)->>'tenant',
+                         coalesce(coalesce(v_after, v_before)->>'kind', tg_table_name),
+                         v_before, v_after);
+  end if;
+  return null;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.audit_row() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.audit_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_before int := (select v.version from pgquota.plan_version v
+                    where v.plan = new.plan and (v.from_at, v.version) < (new.from_at, new.version)
+                    order by v.from_at desc, v.version desc
+                    limit 1);
+begin
+  perform pgquota.note(null, 'plan',
+      case when v_before is not null
+           then jsonb_build_object('plan', new.plan, 'version', v_before,
+                                   'limits', pgquota.version_limits(new.plan, v_before)) end,
+      jsonb_build_object('plan', new.plan, 'version', new.version, 'from_at', new.from_at,
+                         'limits', pgquota.version_limits(new.plan, new.version)));
+  return null;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.audit_version() to public;
+
 CREATE OR REPLACE FUNCTION pgquota.balances(p_scope text)
  RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, remaining bigint, start_at timestamp with time zone, end_at timestamp with time zone)
  LANGUAGE sql
@@ -1022,10 +1100,75 @@ begin
 end $function$; -- owner pgquota_owner
 grant execute on function pgquota.check_counter() to public;
 
+CREATE OR REPLACE FUNCTION pgquota.check_plan(p_plan text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+begin
+  if p_plan is not null
+     and not exists (select from pgquota.plan_version v where v.plan = p_plan) then
+    raise exception 'there is no plan "%"', p_plan
+      using errcode = 'PQ002', column = 'plan', detail = p_plan, hint = 'publish it first';
+  end if;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.check_plan(p_plan text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.check_settings()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- only what changes: looking zones up reads files
+  if tg_table_name = 'setting' then
+    if new.default_plan is distinct from old.default_plan then
+      perform pgquota.check_plan(new.default_plan);
+    end if;
+    if new.default_zone <> old.default_zone then
+      perform pgquota.check_zone('default_zone', new.default_zone);
+    end if;
+    return new;
+  end if;
+  if tg_op = 'INSERT' or new.plan is distinct from old.plan then
+    perform pgquota.check_plan(new.plan);
+  end if;
+  if tg_op = 'INSERT' or new.zone is distinct from old.zone then
+    perform pgquota.check_zone('zone', new.zone);
+  end if;
+  return new;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.check_settings() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.check_zone(p_field text, p_zone text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+begin
+  if p_zone is null then
+    return;
+  end if;
+  if not exists (select from pg_timezone_names n where n.name = p_zone) then
+    raise exception 'is not a time zone that this database knows'
+      using errcode = 'PQ001', column = p_field, detail = p_zone,
+            hint = 'use the name of a region such as Europe/Berlin, UTC, or Etc/GMT-2 for two hours east';
+  end if;
+  if exists (select from pg_timezone_abbrevs a
+              where a.abbrev = upper(p_zone) and (a.is_dst or a.utc_offset <> interval '0')) then
+    raise exception 'is an abbreviation, which means an offset without summer time'
+      using errcode = 'PQ001', column = p_field, detail = p_zone,
+            hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
+  end if;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.check_zone(p_field text, p_zone text) to public;
+
 CREATE OR REPLACE FUNCTION pgquota.clock()
  RETURNS timestamp with time zone
  LANGUAGE sql
 RETURN clock_timestamp(); -- owner pgquota_owner
+grant execute on function pgquota.clock() to pgquota_admin;
 grant execute on function pgquota.clock() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone)
@@ -1055,8 +1198,15 @@ grant execute on function pgquota.hold_legs(p_change integer, p_tenant text, p_h
 CREATE OR REPLACE FUNCTION pgquota.is_per(p_per text)
  RETURNS boolean
  LANGUAGE sql
- IMMUTABLE
-RETURN ((p_per = ANY (ARRAY['lifetime'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'quarter'::text, 'year'::text])) OR CASE WHEN (p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'::text) THEN ((split_part(p_per, ':'::text, 2))::bigint <= (366 * 86400)) ELSE false END); -- owner pgquota_owner
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  -- case, because only case promises that the cast sees digits only
+  select case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
+              then split_part(p_per, ':', 2)::int <= 366 * 86400
+              else p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
+         end
+$function$; -- owner pgquota_owner
+comment on function pgquota.is_per(p_per text) is 'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to 366 days), hour, day, week, month, quarter, year';
 grant execute on function pgquota.is_per(p_per text) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
@@ -1066,12 +1216,60 @@ CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
 RETURN ((p_scope !~ '[[:cntrl:]]'::text) AND (p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s'::text) AND (p_scope !~ '\s(/|$)'::text)); -- owner pgquota_owner
 grant execute on function pgquota.is_scope(p_scope text) to public;
 
+CREATE OR REPLACE FUNCTION pgquota.keep_adjusted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_tenant text;
+begin
+  foreach v_tenant in array array(
+      select distinct t from unnest(array[case when tg_op <> 'INSERT' then old.tenant end,
+                                          case when tg_op <> 'DELETE' then new.tenant end]) t
+       where t is not null order by t) loop
+    insert into pgquota.tenant (tenant) values (v_tenant) on conflict do nothing;
+    perform from pgquota.tenant t where t.tenant = v_tenant for no key update;
+    update pgquota.tenant t set adjusted = a.adjusted
+      from (select exists (select from pgquota.adjustment a where a.tenant = v_tenant)) a (adjusted)
+     where t.tenant = v_tenant and t.adjusted <> a.adjusted;
+  end loop;
+  return null;
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.keep_adjusted() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.keep_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit'
+     and to_jsonb(new) - 'until_at' = to_jsonb(old) - 'until_at' then
+    return new;
+  end if;
+  raise exception 'version % of plan "%" is published: it is never changed', old.version, old.plan
+    using errcode = 'PQ003', hint = 'publish another version';
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.keep_version() to public;
+
 CREATE OR REPLACE FUNCTION pgquota.key_time(p_key text)
  RETURNS timestamp with time zone
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE WHEN (p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'::text) THEN pgquota.operation_at((p_key)::uuid) ELSE NULL::timestamp with time zone END; -- owner pgquota_owner
 grant execute on function pgquota.key_time(p_key text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  insert into pgquota.audit (tenant, who, why, what, before, after)
+  values (p_tenant, coalesce(nullif(current_setting('pgquota.who', true), ''), session_user),
+          nullif(current_setting('pgquota.why', true), ''), p_what, p_before, p_after)
+$function$; -- owner pgquota_owner
+comment on function pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb) is 'Writes the audit. Who and why are what the transaction set as pgquota.who and pgquota.why; the login is kept beside them, so who cannot be made up unseen';
+grant execute on function pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.operation_at(p_operation uuid)
  RETURNS timestamp with time zone
@@ -1089,6 +1287,64 @@ CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
  LANGUAGE sql
 RETURN ((((lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint / 1000)), 12, '0'::text) || '7'::text) || lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint % (1000)::bigint)), 3, '0'::text)) || substr((gen_random_uuid())::text, 20)))::uuid; -- owner pgquota_owner
 grant execute on function pgquota.operation_id(p_at timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_now timestamptz;
+  v_from timestamptz;
+  v_old int;
+  v_new int;
+  v_field text;
+begin
+  select k into v_field
+    from jsonb_array_elements(p_limits) e cross join lateral jsonb_object_keys(e) k
+   where k not in ('name', 'meter', 'level', 'per', 'capacity', 'overage', 'mode', 'billed',
+                   'thresholds', 'message')
+   limit 1;
+  if found then
+    raise exception 'is not a field of a limit' using errcode = 'PQ001', column = 'limits', detail = v_field;
+  end if;
+  perform pg_advisory_xact_lock(hashtext('pgquota.publish'), hashtext(p_plan));
+  v_now := pgquota.clock();
+  v_from := coalesce(p_from, v_now);
+  if v_from < v_now or v_from = 'infinity' then
+    raise exception 'is in the past, or never' using errcode = 'PQ001', column = 'effectiveFrom',
+      detail = v_from::text, hint = 'the database''s clock says ' || v_now;
+  end if;
+  v_new := coalesce((select max(v.version) from pgquota.plan_version v where v.plan = p_plan), 0) + 1;
+  v_old := pgquota.version_at(p_plan, v_from);
+  insert into pgquota.plan_version (plan, version, from_at) values (p_plan, v_new, v_from);
+  insert into pgquota.plan_limit (plan, version, ord, from_at, until_at, name, meter, level, per, capacity,
+                                  overage, mode, billed, thresholds, message)
+  select p_plan, v_new, e.ord, v_from,
+         coalesce((select min(v.from_at) from pgquota.plan_version v
+                    where v.plan = p_plan and v.from_at > v_from), 'infinity'),
+         l.name, coalesce(l.meter, l.name), coalesce(l.level, 0), p.per, l.capacity,
+         case when e.field ? 'overage' then l.overage else 0 end, coalesce(l.mode, 'enforce'),
+         coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
+                                                 or split_part(p.per, ':', 2)::bigint >= 86400)),
+         coalesce(l.thresholds, '{}'), l.message
+    from jsonb_array_elements(p_limits) with ordinality e (field, ord)
+   cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
+   cross join lateral (select coalesce(l.per, 'month')) p (per);
+  if v_old is not null
+     and pgquota.version_limits(p_plan, v_old) = pgquota.version_limits(p_plan, v_new) then
+    raise exception using errcode = 'PQ000'; -- undoes the inserts
+  end if;
+  update pgquota.plan_limit l set until_at = v_from
+   where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
+  return v_new;
+exception when sqlstate 'PQ000' then
+  return v_old;
+end $function$; -- owner pgquota_owner
+comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) is 'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that of the version in force then, if it has the same limits';
+grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to pgquota_admin;
+grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone)
  RETURNS pgquota.alert[]
@@ -1285,6 +1541,30 @@ AS $function$
 $function$; -- owner pgquota_owner
 grant execute on function pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
 
+CREATE OR REPLACE FUNCTION pgquota.version_at(p_plan text, p_at timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select v.version from pgquota.plan_version v
+   where v.plan = p_plan and v.from_at <= p_at
+   order by v.from_at desc, v.version desc
+   limit 1
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.version_at(p_plan text, p_at timestamp with time zone) to pgquota_admin;
+grant execute on function pgquota.version_at(p_plan text, p_at timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at}'::text[] order by l.ord), '[]')
+    from pgquota.plan_limit l
+   where l.plan = p_plan and l.version = p_version
+$function$; -- owner pgquota_owner
+grant execute on function pgquota.version_limits(p_plan text, p_version integer) to public;
+
 CREATE OR REPLACE FUNCTION pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone)
  RETURNS text
  LANGUAGE sql
@@ -1365,14 +1645,11 @@ AS $function$
                                                  case p_per when 'month' then 1
                                                             when 'quarter' then 3
                                                             when 'year' then 12
-                                                            when 'day' then 0
-                                                            when 'week' then 0
+                                                            else 0
                                                  end as months,
                                                  case p_per when 'day' then 1
                                                             when 'week' then 7
-                                                            when 'month' then 0
-                                                            when 'quarter' then 0
-                                                            when 'year' then 0
+                                                            else 0
                                                  end as days
                                           offset 0) kind
                                   offset 0) now
