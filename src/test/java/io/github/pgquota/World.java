@@ -210,7 +210,7 @@ final class World implements AutoCloseable {
      */
     void proof() {
         assertThat(rows("""
-                select c.scope, c.meter, c.n, c.used, c.entries, count(l.entry),
+                select c.scope, c.meter, c.start_at, c.used, c.entries, count(l.entry),
                        coalesce(sum(l.amount), 0)
                   from pgquota.counter c
                   left join pgquota.ledger l on l.tenant = c.tenant and l.counter = c.id
@@ -229,7 +229,7 @@ final class World implements AutoCloseable {
                  where used_after <> before + amount or entry <> entry_before + 1 or at < at_before
                 """)).as("the ledger's chains").isEmpty();
         assertThat(rows("""
-                select c.scope, c.meter, c.n, c.held, coalesce(sum(i.amount), 0)
+                select c.scope, c.meter, c.start_at, c.held, coalesce(sum(i.amount), 0)
                   from pgquota.counter c
                   left join pgquota.hold_item i on i.tenant = c.tenant and i.counter = c.id
                  group by c.tenant, c.id having c.held <> coalesce(sum(i.amount), 0)
