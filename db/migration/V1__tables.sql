@@ -22,7 +22,8 @@ end $$;
 
 alter schema pgquota owner to pgquota_owner;
 set local role pgquota_owner;
-alter default privileges in schema pgquota revoke execute on functions from public;
+-- of the owner's functions anywhere: for a schema alone PostgreSQL only adds to what PUBLIC has already
+alter default privileges revoke execute on functions from public;
 
 comment on schema pgquota is 'Usage quotas: plans, counters, holds, ledger. See pgquota.balance, pgquota.usage, pgquota.ledger_line.';
 

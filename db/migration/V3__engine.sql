@@ -1,6 +1,11 @@
 -- The engine: pgquota.apply decides and writes, in one call, for one change or many.
 set local role pgquota_owner;
 
+-- A span of a setting, in seconds: a day of an interval would be as long as the session's zone has it.
+create function pgquota.exactly(p_span interval) returns interval
+  language sql immutable
+  return extract(epoch from p_span) * interval '1 second';
+
 -- An operation's id is a UUIDv7 (RFC 9562): milliseconds, then the microseconds in place of the first
 -- random bits, then 62 random bits. So it sorts by time and holds the exact time of its ledger entries.
 create function pgquota.operation_id(p_at timestamptz) returns uuid
@@ -229,7 +234,7 @@ create function pgquota.seen_keys(
   language sql stable
 as $$
   select q.change::int,
-         case when k.answers is null or k.at < p_now - extract(epoch from z.key_retention) * interval '1 second' then 'key_expired'
+         case when k.answers is null or k.at < p_now - pgquota.exactly(z.key_retention) then 'key_expired'
               when d.field is not null then 'key_conflict'
               else 'replay' end,
          d.field
@@ -252,7 +257,7 @@ as $$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or pgquota.key_time(q.key) < p_now - extract(epoch from z.key_retention) * interval '1 second')
+          or pgquota.key_time(q.key) < p_now - pgquota.exactly(z.key_retention))
 $$;
 
 -- Ends what has expired on counters that the caller has locked, and gives their units back. Holds are
@@ -475,7 +480,7 @@ begin
         if v_verb = 'extend' then
           v_expires[i] := greatest(v_hold.expires_at, least(
               v_now + p_ttl[i] * interval '1 millisecond',
-              v_hold.taken_at + (select extract(epoch from z.longest_hold) * interval '1 second' from pgquota.setting z)));
+              v_hold.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
         end if;
         v_legs := v_legs || array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
       end if;
@@ -706,7 +711,7 @@ begin
         v_op[i] := pgquota.operation_id(v_at);
         if p_verb[i] = 'reserve' then
           v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
-                                       (select extract(epoch from z.longest_hold) * interval '1 second' from pgquota.setting z));
+                                       (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
           v_state[i] := 'open';
           w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
               p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
@@ -911,14 +916,22 @@ as $$
 declare
   c_most constant bigint := 9223372036854775807;
   v_now timestamptz;
+  v_tenant text;
+  v_new boolean := true; -- the key
   v_one record;
   v_answer pgquota.answer;
-  v_expires timestamptz;
 begin
   if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
      and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
      and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
     v_now := pgquota.clock();
+    v_tenant := split_part(p_scope[1], '/', 1);
+    if p_key[1] is not null then
+      select coalesce(pgquota.key_time(p_key[1]) >= v_now - pgquota.exactly(z.key_retention), true)
+             and not exists (select from pgquota.operation_key k
+                              where k.tenant = v_tenant and k.key = p_key[1])
+        into v_new from pgquota.setting z;
+    end if;
     -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
     -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
     -- If somebody else was at the counter, the guard is checked on its newest version.
@@ -927,13 +940,12 @@ begin
            held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
            entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
       from pgquota.plan_limit l
-     where l.plan = (select coalesce(t.plan, z.default_plan)
-                       from pgquota.setting z
-                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
-                      where t.adjusted is not true)
+     where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
+                                from pgquota.tenant t where t.tenant = v_tenant),
+                             (select z.default_plan from pgquota.setting z))
        and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
-       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
-       and c.tenant = split_part(p_scope[1], '/', 1)
+       and l.alone and l.mode <> 'off' and v_new
+       and c.tenant = v_tenant and l.level < cardinality(string_to_array(p_scope[1], '/'))
        and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
        and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
        and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
@@ -941,11 +953,6 @@ begin
        and (c.held = 0 or not exists (select from pgquota.hold_item i
                                        where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
        and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-       and (p_key[1] is null
-            or not exists (select from pgquota.operation_key k
-                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
-               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select extract(epoch from z.key_retention) * interval '1 second'
-                                                                     from pgquota.setting z), true))
     returning row(1, 'granted', null, null,
                   greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
                   false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
@@ -960,7 +967,7 @@ begin
       if p_verb = '{reserve}' then
         v_answer.hold_state := 'open';
         v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
-                                                   (select extract(epoch from z.longest_hold) * interval '1 second' from pgquota.setting z));
+                                                   (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
       end if;
       if p_key[1] is not null then
         insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)

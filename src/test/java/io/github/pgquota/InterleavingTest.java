@@ -50,6 +50,11 @@ class InterleavingTest {
         world.clock(EIGHT.toString());
     }
 
+    /** The plan's next version. */
+    private void publish(Limit... limits) {
+        world.quotas().plans().publish(new Plan("P", List.of(limits)));
+    }
+
     private static Request ask(long requests) {
         return ask("acme/a/u", requests);
     }
@@ -106,7 +111,7 @@ class InterleavingTest {
         world.quotas().consume(ask(9));
         sessions.one().consume(ask(1));
         var waiting = sessions.two(q -> q.consume(ask(1)));
-        world.plan("P", SINGLE.capacity(20));
+        publish(SINGLE.capacity(20));
         sessions.commit();
         assertGranted(waiting.answer(), true);
         assertThat(counters()).containsExactly("acme 11 0");
@@ -131,7 +136,7 @@ class InterleavingTest {
         world.quotas().consume(ask(8));
         sessions.one().consume(ask(1));
         var waiting = sessions.two(q -> q.consume(ask(1)));
-        world.plan("P", SINGLE.capacity(9));
+        publish(SINGLE.capacity(9));
         sessions.commit();
         boolean granted = waiting.answer().isGranted();
         assertThat(counters()).containsExactly("acme " + (granted ? 10 : 9) + " 0");
@@ -162,7 +167,7 @@ class InterleavingTest {
         world.quotas().consume(ask(2));
         sessions.one().consume(ask(1));
         var waiting = sessions.two(q -> q.consume(ask(1)));
-        world.plan("P", ORG, TEAM, USER.capacity(3));
+        publish(ORG, TEAM, USER.capacity(3));
         sessions.commit();
         assertGranted(waiting.answer(), false);
         assertThat(counters()).containsExactly("acme 3 0", "acme/a 3 0", "acme/a/u 3 0");

@@ -2,6 +2,7 @@ package io.github.pgquota.internal;
 
 import static io.github.pgquota.internal.jooq.Tables.ADJUSTMENT;
 import static io.github.pgquota.internal.jooq.Tables.PLAN_LIMIT;
+import static io.github.pgquota.internal.jooq.Tables.PLAN_VERSION;
 import static io.github.pgquota.internal.jooq.Tables.SETTING;
 import static io.github.pgquota.internal.jooq.Tables.TENANT;
 
@@ -10,6 +11,7 @@ import io.github.pgquota.Limit;
 import io.github.pgquota.Plan;
 import io.github.pgquota.Plans;
 import io.github.pgquota.QuotaException;
+import io.github.pgquota.Reports;
 import io.github.pgquota.Scope;
 import io.github.pgquota.Window;
 import io.github.pgquota.internal.jooq.Routines;
@@ -89,7 +91,10 @@ final class PgPlans implements Plans {
 
     @Override
     public void assign(String tenant, String plan, Usage usage) {
-        change(sql -> set(sql, tenant, TENANT.PLAN, plan));
+        change(sql -> {
+            set(sql, tenant, TENANT.PLAN, plan);
+            return usage == Usage.KEEP ? List.of() : reset(sql, Scope.of(tenant), false);
+        });
     }
 
     @Override
@@ -142,7 +147,13 @@ final class PgPlans implements Plans {
 
     @Override
     public List<Balance> reset(Scope scope, boolean dryRun) {
-        throw new UnsupportedOperationException();
+        return change(sql -> reset(sql, scope, dryRun));
+    }
+
+    @Override
+    public List<Reports.Difference> repair(String tenant) {
+        return change(sql -> sql.connectionResult(
+                connection -> PgReports.differences(connection, "repair", tenant(tenant))));
     }
 
     @Override
@@ -208,8 +219,13 @@ final class PgPlans implements Plans {
         return fields;
     }
 
-    private static Optional<Plan> plan(DSLContext sql, String name) {
-        Integer version = sql.select(Routines.versionAt(DSL.val(name), NOW)).fetchSingle().value1();
+    static Optional<Plan> plan(DSLContext sql, String name) {
+        Integer version = sql.select(PLAN_VERSION.VERSION)
+                .from(PLAN_VERSION)
+                .where(PLAN_VERSION.PLAN.eq(name).and(PLAN_VERSION.FROM_AT.le(NOW)))
+                .orderBy(PLAN_VERSION.FROM_AT.desc(), PLAN_VERSION.VERSION.desc())
+                .limit(1)
+                .fetchOne(PLAN_VERSION.VERSION);
         return version == null
                 ? Optional.empty()
                 : Optional.of(new Plan(name, sql.select(LIMIT)
@@ -258,6 +274,17 @@ final class PgPlans implements Plans {
                 .returning(ADJUSTMENT.ID)
                 .fetchSingle()
                 .getId();
+    }
+
+    private static List<Balance> reset(DSLContext sql, Scope scope, boolean dryRun) {
+        return sql.connectionResult(connection -> {
+            try (PreparedStatement statement = connection.prepareStatement(
+                    "select " + Balances.COLUMNS + " from pgquota.reset(?, ?)")) {
+                statement.setString(1, scope.path());
+                statement.setBoolean(2, dryRun);
+                return Balances.list(statement);
+            }
+        });
     }
 
     /** In force now or from a later time on: a plan's new limit can be overridden before it begins. */

@@ -19,6 +19,7 @@ import io.github.pgquota.internal.jooq.routines.Reached;
 import io.github.pgquota.internal.jooq.routines.Reap;
 import io.github.pgquota.internal.jooq.routines.Resolve;
 import io.github.pgquota.internal.jooq.routines.SchemaVersion;
+import io.github.pgquota.internal.jooq.routines.Upkeep;
 import io.github.pgquota.internal.jooq.routines.VersionAt;
 import io.github.pgquota.internal.jooq.routines.VersionLimits;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
@@ -26,7 +27,10 @@ import io.github.pgquota.internal.jooq.tables.Apply;
 import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
+import io.github.pgquota.internal.jooq.tables.Reconcile;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
+import io.github.pgquota.internal.jooq.tables.Repair;
+import io.github.pgquota.internal.jooq.tables.Reset;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
 import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
@@ -34,7 +38,10 @@ import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
+import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
 import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
 import io.github.pgquota.internal.jooq.udt.records.LegRecord;
@@ -597,6 +604,50 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.upkeep</code>
+     */
+    public static Integer upkeep(
+          Configuration configuration
+        , String pTask
+        , Integer pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.upkeep</code> as a field.
+     */
+    public static Field<Integer> upkeep(
+          String pTask
+        , Integer pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.upkeep</code> as a field.
+     */
+    public static Field<Integer> upkeep(
+          Field<String> pTask
+        , Field<Integer> pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        return f.asField();
+    }
+
+    /**
      * Call <code>pgquota.version_at</code>
      */
     public static Integer versionAt(
@@ -973,6 +1024,40 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.reconcile</code>.
+     */
+    public static Result<ReconcileRecord> reconcile(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile reconcile(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile reconcile(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
      * Call <code>pgquota.refund_legs</code>.
      */
     public static Result<RefundLegsRecord> refundLegs(
@@ -1021,6 +1106,80 @@ public class Routines {
             pTenant,
             pOperation,
             pNow
+        );
+    }
+
+    /**
+     * Call <code>pgquota.repair</code>.
+     */
+    public static Result<RepairRecord> repair(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair repair(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair repair(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Call <code>pgquota.reset</code>.
+     */
+    public static Result<ResetRecord> reset(
+          Configuration configuration
+        , String pScope
+        , Boolean pDryRun
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+              pScope
+            , pDryRun
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset reset(
+          String pScope
+        , Boolean pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset reset(
+          Field<String> pScope
+        , Field<Boolean> pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
         );
     }
 
