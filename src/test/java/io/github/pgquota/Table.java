@@ -244,7 +244,9 @@ final class Table {
         }
         assertThat(world.rows("""
                 select 'used ' || coalesce(sum(used), 0) || ' held ' || coalesce(sum(held), 0)
-                  from pgquota.counter
+                  from (select *, rank() over (partition by tenant, scope, meter, per
+                                               order by start_at) as n
+                          from pgquota.counter) c
                  where scope = coalesce(?::text, scope) and meter = coalesce(?::text, meter)
                    and n = coalesce(?::int, n)
                 """, scope, meter, window)).as(name).containsExactly(String.join(" ", words));

@@ -140,7 +140,7 @@ final class World implements AutoCloseable {
             }
             return statement.execute() ? 0 : statement.getUpdateCount();
         } catch (SQLException e) {
-            throw new IllegalStateException(sql, e);
+            throw new IllegalStateException(e.getMessage(), e);
         }
     }
 
@@ -163,7 +163,7 @@ final class World implements AutoCloseable {
             }
             return rows;
         } catch (SQLException e) {
-            throw new IllegalStateException(sql, e);
+            throw new IllegalStateException(e.getMessage(), e);
         }
     }
 
@@ -179,7 +179,7 @@ final class World implements AutoCloseable {
                 return r.getObject(1, type);
             }
         } catch (SQLException e) {
-            throw new IllegalStateException(sql, e);
+            throw new IllegalStateException(e.getMessage(), e);
         }
     }
 
