@@ -21,9 +21,15 @@ class ContentionTest {
     private static final Limit SINGLE = Limit.named("messages").on("requests").capacity(50);
     private static final Request ONE = Request.of("acme/a/u").take("requests", 1);
 
+    private static World world(int connections, Limit... limits) {
+        World world = World.create(connections);
+        world.quotas().plans().publish(new Plan("P", List.of(limits)));
+        return world.tenant("acme", "P").tenant("beta", "P");
+    }
+
     @Test
     void additionsAreNeitherLostNorCountedTwice() throws Exception {
-        try (World world = World.create(20).plan("P", SINGLE.unlimited()).tenant("acme", "P")) {
+        try (World world = world(20, SINGLE.unlimited())) {
             Callers.run(20, caller -> {
                 for (int i = 0; i < 25; i++) {
                     world.quotas().consume(ONE).orThrow();
@@ -39,7 +45,7 @@ class ContentionTest {
     void limitHoldsWhereReadCheckIncrementDoesNot() throws Exception {
         int callers = 40;
         int tries = 20;
-        try (World world = World.create(callers).plan("P", SINGLE).tenant("acme", "P")) {
+        try (World world = world(callers, SINGLE)) {
             world.execute("create table public.naive (used int)");
             world.execute("insert into public.naive values (0)");
             CyclicBarrier together = new CyclicBarrier(callers);
@@ -84,8 +90,8 @@ class ContentionTest {
 
     @Test
     void firstCallersOfANewWindow() throws Exception {
-        try (World world = World.create(32).plan("P", SINGLE.per(Window.hour())).tenant("acme", "P")) {
-            world.clock("2030-05-05T08:30:00Z");
+        try (World world = world(32, SINGLE.per(Window.hour()))) {
+            world.clock("2130-05-05T08:30:00Z");
             world.quotas().consume(ONE);
             world.later(Duration.ofHours(1));
             List<Decision> decisions = Callers.run(32, caller -> world.quotas().consume(ONE));
@@ -104,12 +110,11 @@ class ContentionTest {
     void oppositeOrdersDoNotDeadlock() throws Exception {
         long seed = System.nanoTime();
         System.out.println("ContentionTest: seed " + seed);
-        try (World world = World.create(8).plan("P",
+        try (World world = world(8,
                         Limit.named("user").on("requests").level(2).unlimited(),
                         Limit.named("team").on("requests").level(1).unlimited(),
                         Limit.named("org").on("requests").capacity(1L << 40),
-                        Limit.named("tokens").on("tokens").level(1).unlimited())
-                .tenant("acme", "P").tenant("beta", "P")) {
+                        Limit.named("tokens").on("tokens").level(1).unlimited())) {
             Callers.run(8, caller -> {
                 Random random = new Random(seed + caller);
                 try (Connection connection = world.database().connection()) {

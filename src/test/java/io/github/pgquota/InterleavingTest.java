@@ -27,7 +27,7 @@ class InterleavingTest {
     private static final Limit TEAM = Limit.named("team").on("requests").level(1).capacity(10);
     private static final Limit USER = Limit.named("user").on("requests").level(2).capacity(5);
     private static final Duration HOUR = Duration.ofHours(1);
-    private static final Instant EIGHT = Instant.parse("2030-05-05T08:00:00Z");
+    private static final Instant EIGHT = Instant.parse("2130-05-05T08:00:00Z");
 
     private World world;
     private Sessions sessions;
@@ -40,7 +40,9 @@ class InterleavingTest {
     }
 
     private void start(Limit... limits) throws Exception {
-        world = World.with(limits);
+        world = World.create();
+        publish(limits);
+        world.tenant("acme", "P");
         sessions = new Sessions(world);
     }
 
@@ -146,7 +148,8 @@ class InterleavingTest {
     @Test
     void planMovedWhileWaiting() throws Exception {
         start(SINGLE);
-        world.plan("Q", Limit.named("more").on("requests").capacity(100));
+        world.quotas().plans().publish(
+                Plan.named("Q").limit(Limit.named("more").on("requests").capacity(100)));
         world.quotas().consume(ask(9));
         sessions.one().consume(ask(1));
         var waiting = sessions.two(q -> q.consume(ask(1)));
