@@ -153,7 +153,7 @@ class ContentionTest {
     private static Request request(Random random) {
         String scope = (random.nextInt(4) == 0 ? "beta" : "acme") + "/t" + random.nextInt(3) + "/u"
                 + random.nextInt(3);
-        Request request = Request.of(scope).take("requests", random.nextInt(3));
+        Request request = Request.of(scope).take("requests", 1 + random.nextInt(3));
         return random.nextBoolean() ? request.take("tokens", 5) : request;
     }
 }
