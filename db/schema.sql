@@ -1317,8 +1317,9 @@ begin
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, UTC, or Etc/GMT-2 for two hours east';
   end if;
-  if exists (select from pg_timezone_abbrevs a
-              where a.abbrev = upper(p_zone) and (a.is_dst or a.utc_offset <> interval '0')) then
+  -- WET too, which is not UTC in summer
+  if upper(p_zone) not in ('UTC', 'UCT', 'GMT', 'ZULU')
+     and exists (select from pg_timezone_abbrevs a where a.abbrev = upper(p_zone)) then
     raise exception 'is an abbreviation, which means an offset without summer time'
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
@@ -1872,9 +1873,18 @@ begin
        where a.tenant = v_tenant and a.limit_name = v_leg.name
          and a.from_at <= p_now and a.until_at > p_now
          and starts_with(v_leg.scope || '/', a.scope || '/');
-      v_boost := least(c_most, coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
-                                                           else v_overrides[1] end);
-      v_legs[g].ceiling := v_boost + (v_leg.ceiling - v_leg.capacity);
+      v_boost := coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
+                                             else v_overrides[1] end;
+      -- null is unlimited, before and after; least() would make it the largest capacity
+      v_boost := case when v_boost is not null then least(c_most, v_boost) end;
+      -- not the ceiling less the capacity: a limit that is unlimited in the plan has neither
+      v_legs[g].ceiling := v_boost + (
+          select least(l.overage, c_most - 1)
+            from pgquota.setting z
+            left join pgquota.tenant t on t.tenant = v_tenant
+            join pgquota.plan_limit l
+              on l.plan = coalesce(t.plan, z.default_plan) and l.meter = v_leg.meter
+             and l.until_at > p_now and l.from_at <= p_now and l.name = v_leg.name);
       v_legs[g].capacity := v_boost;
     end if;
     if v_leg.counter is null or v_leg.end_at <= p_now then

@@ -85,9 +85,18 @@ begin
        where a.tenant = v_tenant and a.limit_name = v_leg.name
          and a.from_at <= p_now and a.until_at > p_now
          and starts_with(v_leg.scope || '/', a.scope || '/');
-      v_boost := least(c_most, coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
-                                                           else v_overrides[1] end);
-      v_legs[g].ceiling := v_boost + (v_leg.ceiling - v_leg.capacity);
+      v_boost := coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
+                                             else v_overrides[1] end;
+      -- null is unlimited, before and after; least() would make it the largest capacity
+      v_boost := case when v_boost is not null then least(c_most, v_boost) end;
+      -- not the ceiling less the capacity: a limit that is unlimited in the plan has neither
+      v_legs[g].ceiling := v_boost + (
+          select least(l.overage, c_most - 1)
+            from pgquota.setting z
+            left join pgquota.tenant t on t.tenant = v_tenant
+            join pgquota.plan_limit l
+              on l.plan = coalesce(t.plan, z.default_plan) and l.meter = v_leg.meter
+             and l.until_at > p_now and l.from_at <= p_now and l.name = v_leg.name);
       v_legs[g].capacity := v_boost;
     end if;
     if v_leg.counter is null or v_leg.end_at <= p_now then

@@ -117,8 +117,9 @@ begin
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, UTC, or Etc/GMT-2 for two hours east';
   end if;
-  if exists (select from pg_timezone_abbrevs a
-              where a.abbrev = upper(p_zone) and (a.is_dst or a.utc_offset <> interval '0')) then
+  -- WET too, which is not UTC in summer
+  if upper(p_zone) not in ('UTC', 'UCT', 'GMT', 'ZULU')
+     and exists (select from pg_timezone_abbrevs a where a.abbrev = upper(p_zone)) then
     raise exception 'is an abbreviation, which means an offset without summer time'
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
