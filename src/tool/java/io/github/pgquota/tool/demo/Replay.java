@@ -144,7 +144,8 @@ public final class Replay implements Callable<Integer> {
         if (e instanceof BadInput || e instanceof QuotaException.InvalidFile
                 || e instanceof QuotaException.SchemaMismatch
                 || e instanceof QuotaException.Forbidden) {
-            return misused(e.getMessage(), err);
+            err.println("replay: " + e.getMessage());
+            return CommandLine.ExitCode.USAGE;
         }
         err.println("replay: could not be finished: " + e.getMessage());
         for (Throwable cause = e.getCause(); cause != null; cause = cause.getCause()) {
