@@ -71,8 +71,8 @@ public final class Replay implements Callable<Integer> {
     private int callers;
 
     @Option(names = "--plan", paramLabel = "NAME", defaultValue = PlanBook.MIX,
-            description = "The plan of all tenants: FREE, STARTER, PRO, UNLIMITED or one of --plans;"
-                    + " mix gives them out in turn (${DEFAULT-VALUE}).")
+            description = "The plan of all tenants: FREE, STARTER, PRO, UNLIMITED or one of"
+                    + " --plans; mix gives them out in turn (${DEFAULT-VALUE}).")
     private String plan = PlanBook.MIX;
 
     @Option(names = "--plans", paramLabel = "YAML", description = "Takes the plans from a file.")
@@ -205,7 +205,8 @@ public final class Replay implements Callable<Integer> {
             if (there && trace != null && Files.exists(trace) && Files.isSameFile(out, trace)) {
                 throw new BadInput("--json " + out + " is the trace itself");
             }
-            Files.newOutputStream(out, StandardOpenOption.CREATE, StandardOpenOption.APPEND).close();
+            Files.newOutputStream(out, StandardOpenOption.CREATE, StandardOpenOption.APPEND)
+                    .close();
             if (!there) {
                 Files.delete(out);
             }
