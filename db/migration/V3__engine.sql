@@ -676,7 +676,8 @@ begin
       end if;
       update pgquota.counter c set current = false
         from unnest(v_legs) l
-       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended
+         and l.mode <> 'off' and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check';
       with o as (
       insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at, billed)
       select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
