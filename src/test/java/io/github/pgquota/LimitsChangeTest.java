@@ -57,7 +57,8 @@ class LimitsChangeTest {
         void change(long used) {
             long begun = System.nanoTime();
             String how = act(Math.max(0, used - 20 + random.nextInt(220)));
-            long capacity = (override == null ? planned : overridden) + (boost == null ? 0 : boosted);
+            long capacity = (override == null ? planned : overridden)
+                    + (boost == null ? 0 : boosted);
             rules.add(new Rule(how, capacity, mode, begun, System.nanoTime()));
         }
 
@@ -149,7 +150,9 @@ class LimitsChangeTest {
         return told;
     }
 
-    /** A call obeyed one of the rules that were in force at some time between question and answer. */
+    /**
+     * A call obeyed one of the rules that were in force at some time between question and answer.
+     */
     private static void assertObeyed(List<Rule> rules, Told told) {
         List<Rule> possible = new ArrayList<>();
         for (int i = 0; i < rules.size(); i++) {
