@@ -145,12 +145,15 @@ class DenialTest {
     @Test
     void aDenialDoesNotWaitForALockedCounter() throws Exception {
         try (World world = World.create(); Connection blocker = world.database().connection();
+                Connection hasty = world.database().connection();
                 Statement sql = blocker.createStatement()) {
             OperationId hold = fill(world);
             blocker.setAutoCommit(false);
             sql.execute("select 1 from pgquota.counter for update");
+            hasty.createStatement().execute("set lock_timeout = '1s'");
+            Operations quotas = world.quotas().within(hasty);
             denials(hold).forEach((name, denial) ->
-                    assertThat(denial.apply(world.quotas()).isGranted()).as(name).isFalse());
+                    assertThat(denial.apply(quotas).isGranted()).as(name).isFalse());
             blocker.rollback();
         }
     }
