@@ -10,9 +10,9 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Administration: what tenants may use. Each call is a transaction of its own, audited with who, when,
- * why, before and after, and obeyed by every process from its commit on. Needs the database role
- * {@code pgquota_admin}. Safe for concurrent use.
+ * Administration: what tenants may use. Each call is a transaction of its own, audited with who,
+ * when, why, before and after, and obeyed by every process from its commit on. Needs the database
+ * role {@code pgquota_admin}. Safe for concurrent use.
  */
 public interface Plans {
 
@@ -60,12 +60,14 @@ public interface Plans {
      */
     void assign(String tenant, String plan, Usage usage);
 
-    /** Gives a tenant a time zone, from the end of its running windows on; null: the default one. */
+    /**
+     * Gives a tenant a time zone, from the end of its running windows on; null: the default one.
+     */
     void zone(String tenant, @Nullable ZoneId zone);
 
     /**
-     * Gives a tenant's calendar windows a beginning: a date and time in its zone, from the end of its
-     * running windows on; null: the first of a month, Monday, midnight.
+     * Gives a tenant's calendar windows a beginning: a date and time in its zone, from the end of
+     * its running windows on; null: the first of a month, Monday, midnight.
      */
     void anchor(String tenant, @Nullable LocalDateTime anchor);
 
@@ -117,10 +119,11 @@ public interface Plans {
     List<Balance> reset(Scope scope, boolean dryRun);
 
     /**
-     * Brings a tenant's counters back to what ledger and holds say. The ledger is never written over: a
-     * counter that says too much or too little gets two entries, one that writes the difference down
-     * and one that takes it back. A ledger that is broken in itself stays so, and {@link
-     * Reports#reconcile} goes on to report it: rows were lost or changed behind the library's back.
+     * Brings a tenant's counters back to what ledger and holds say. The ledger is never written
+     * over: a counter that says too much or too little gets two entries, one that writes the
+     * difference down and one that takes it back. A ledger that is broken in itself stays so, and
+     * {@link Reports#reconcile} goes on to report it: rows were lost or changed behind the
+     * library's back.
      *
      * @return the differences that are gone
      */
@@ -134,7 +137,8 @@ public interface Plans {
     List<String> diff(Path yaml);
 
     /**
-     * Publishes and assigns what a YAML file says, in one transaction; doing it again changes nothing.
+     * Publishes and assigns what a YAML file says, in one transaction; doing it again changes
+     * nothing.
      *
      * @return what was changed, a line a change
      * @throws QuotaException.InvalidFile with line and field; nothing was changed

@@ -34,8 +34,8 @@ public interface Reports {
     List<Alert> alerts(String tenant, Instant from, Instant until);
 
     /**
-     * Every difference between counters, holds and ledger; empty is the proof that they agree. Changes
-     * nothing. One snapshot; reads the whole ledger of the tenant.
+     * Every difference between counters, holds and ledger; empty is the proof that they agree.
+     * Changes nothing. One snapshot; reads the whole ledger of the tenant.
      */
     List<Difference> reconcile(String tenant);
 

@@ -3,9 +3,9 @@ package io.github.pgquota;
 import java.time.Duration;
 
 /**
- * Housekeeping: ends expired holds, drops what is older than the retention settings, makes partitions
- * of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside callers and in
- * several processes at once; call it every minute or so.
+ * Housekeeping: ends expired holds, drops what is older than the retention settings, makes
+ * partitions of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside
+ * callers and in several processes at once; call it every minute or so.
  */
 public interface Upkeep {
 

@@ -4,8 +4,8 @@ import java.time.Duration;
 import java.util.Locale;
 
 /**
- * How long a limit counts before it begins anew. Windows are read off the database's clock, and tile
- * time: there is no reset job. Immutable.
+ * How long a limit counts before it begins anew. Windows are read off the database's clock, and
+ * tile time: there is no reset job. Immutable.
  */
 public sealed interface Window {
 
@@ -39,7 +39,9 @@ public sealed interface Window {
         return new Calendar(Unit.WEEK);
     }
 
-    /** A month of the tenant's zone, from the anchor's day: the last one where a month is shorter. */
+    /**
+     * A month of the tenant's zone, from the anchor's day: the last one where a month is shorter.
+     */
     static Window month() {
         return new Calendar(Unit.MONTH);
     }
@@ -80,7 +82,8 @@ public sealed interface Window {
             // told below, with the whole text
         }
         throw new QuotaException.Invalid("window", text,
-                "must be lifetime, hour, day, week, month, quarter, year, fixed:SECONDS or aligned:SECONDS");
+                "must be lifetime, hour, day, week, month, quarter, year, fixed:SECONDS or "
+                + "aligned:SECONDS");
     }
 
     /** Its name in the database and in plan files. */

@@ -16,7 +16,9 @@ final class Store {
 
     private Store() {}
 
-    /** The answers to the changes, in their order; an answer is a row for each limit, at least one. */
+    /**
+     * The answers to the changes, in their order; an answer is a row for each limit, at least one.
+     */
     static List<List<Row>> apply(Connection connection, List<Change> changes) throws SQLException {
         try (PreparedStatement statement = connection.prepareStatement(APPLY)) {
             bind(connection, statement, changes);
@@ -32,7 +34,8 @@ final class Store {
         }
     }
 
-    private static void bind(Connection connection, PreparedStatement statement, List<Change> changes)
+    private static void bind(Connection connection, PreparedStatement statement,
+            List<Change> changes)
             throws SQLException {
         int n = changes.size();
         int amounts = changes.stream().mapToInt(c -> c.amounts().size()).sum();
