@@ -92,7 +92,8 @@ create table pgquota.plan_limit (
   capacity pgquota.amount,
   -- how far above the capacity a request may still go: 0 denies, null never denies
   overage pgquota.amount,
-  ceiling bigint generated always as (capacity + least(overage, 4611686018427387903)) stored,
+  ceiling bigint generated always as (
+    case when overage is not null then capacity + least(overage, 4611686018427387903) end) stored,
   mode text collate "C" not null check (mode in ('enforce', 'observe', 'off')),
   billed boolean not null,
   thresholds int[] not null default '{}'
