@@ -2025,9 +2025,8 @@ begin
               join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
              order by c.id for no key update of c skip locked) l;
     if v_ids is not null then
-      perform pgquota.reap(v_tenants, v_ids, v_now);
+      v_done := pgquota.reap(v_tenants, v_ids, v_now);
     end if;
-    v_done := coalesce(cardinality(v_ids), 0);
   when 'ended' then
     -- Not before the last of its units is back: its counters ask it.
     delete from pgquota.hold h

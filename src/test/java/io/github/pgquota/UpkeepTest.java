@@ -122,10 +122,11 @@ class UpkeepTest {
     @Test
     void oldPartitionsGoAndTheChainOfWhatIsLeftIsStillWhole() {
         room.run("update pgquota.setting set ledger_retention = '60 days'");
+        room.clock("2025-12-01T00:00:00Z");
         room.tenant("year", Limit.named("z").per(Window.year()).capacity(100), Limit.named("x"));
         for (String at : List.of("2025-12-05", "2026-01-20", "2026-02-05", "2026-03-20")) {
             room.clock(at + "T12:00:00Z");
-            room.run("select pgquota.add_ledger_partitions('2026-01-01', 4)");
+            room.run("select pgquota.add_ledger_partitions('2026-01-01Z', 4)");
             room.quotas.record(Request.of("year").take("z", 7).take("x", 1));
         }
         String left = "select to_char(at at time zone 'UTC', 'MM-DD'), meter, entry from pgquota.ledger_line "
