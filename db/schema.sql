@@ -38,6 +38,17 @@ create type pgquota.answer as (
 );
 comment on type pgquota.answer is 'One answer of the engine; an answer over several limits is several rows with the same change';
 
+create type pgquota.difference as (
+  counter bigint,
+  scope text,
+  meter text,
+  per text,
+  start_at timestamp with time zone,
+  problem text,
+  expected bigint,
+  found bigint
+);
+
 create type pgquota.leg as (
   change integer,
   input integer,
@@ -87,8 +98,15 @@ create table pgquota.adjustment (
   constraint adjustment_kind_check CHECK ((kind = ANY (ARRAY['override'::text, 'boost'::text]))),
   constraint adjustment_pkey PRIMARY KEY (tenant, id)
 ); -- owner pgquota_owner
+grant delete, insert, select on pgquota.adjustment to pgquota_admin;
+grant update on pgquota.adjustment (reason) to pgquota_admin;
+grant update on pgquota.adjustment (until_at) to pgquota_admin;
 
 CREATE INDEX adjustment_of_limit ON pgquota.adjustment USING btree (tenant, limit_name);
+
+CREATE TRIGGER adjusted AFTER INSERT OR DELETE OR UPDATE ON pgquota.adjustment FOR EACH ROW EXECUTE FUNCTION pgquota.keep_adjusted();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.adjustment FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
 
 create table pgquota.alert (
   tenant text collate "C" not null,
@@ -102,6 +120,7 @@ create table pgquota.alert (
   constraint alert_pkey PRIMARY KEY (tenant, counter, limit_name, percent, capacity)
 ); -- owner pgquota_owner
 comment on table pgquota.alert is 'A threshold that was reached: once for a limit, window, per cent and capacity, written with the charge';
+grant select on pgquota.alert to pgquota_admin;
 
 create table pgquota.audit (
   at timestamp with time zone default pgquota.clock() not null,
@@ -115,6 +134,8 @@ create table pgquota.audit (
   after jsonb,
   constraint audit_pkey PRIMARY KEY (at, id)
 ); -- owner pgquota_owner
+grant select on pgquota.audit to pgquota_admin;
+grant select on pgquota.audit to pgquota_report;
 
 create table pgquota.counter (
   tenant text collate "C" not null,
@@ -131,6 +152,7 @@ create table pgquota.counter (
   entries pgquota.tally default 0 not null,
   constraint counter_pkey PRIMARY KEY (tenant, id)
 ) with (fillfactor=50); -- owner pgquota_owner
+grant select on pgquota.counter to pgquota_admin;
 
 CREATE UNIQUE INDEX counter_current ON pgquota.counter USING btree (tenant, scope, meter, per) WHERE current;
 
@@ -154,6 +176,7 @@ create table pgquota.hold (
   constraint hold_state_check CHECK ((state = ANY (ARRAY['open'::text, 'settled'::text, 'released'::text, 'expired'::text])))
 ) with (fillfactor=70); -- owner pgquota_owner
 comment on column pgquota.hold.state is 'expired says that its units are back; a late settlement still makes it settled';
+grant select on pgquota.hold to pgquota_admin;
 
 CREATE INDEX hold_expiry ON pgquota.hold USING brin (expires_at);
 
@@ -165,6 +188,7 @@ create table pgquota.hold_item (
   amount pgquota.amount not null,
   constraint hold_item_pkey PRIMARY KEY (tenant, counter, expires_at, hold)
 ); -- owner pgquota_owner
+grant select on pgquota.hold_item to pgquota_admin;
 
 create table pgquota.ledger (
   tenant text collate "C" not null,
@@ -180,6 +204,7 @@ create table pgquota.ledger (
   constraint ledger_used_after_check CHECK ((used_after >= 0))
 ) partition by RANGE (at); -- owner pgquota_owner
 comment on column pgquota.ledger.ref is 'the hold that was settled, or the operation that was refunded';
+grant select on pgquota.ledger to pgquota_admin;
 
 CREATE INDEX ledger_at ON pgquota.ledger USING btree (at);
 
@@ -200,6 +225,13 @@ create table pgquota.ledger_rest (
 )
   partition of pgquota.ledger DEFAULT; -- owner pgquota_owner
 
+create table pgquota.mark (
+  name text not null,
+  at timestamp with time zone not null,
+  constraint mark_pkey PRIMARY KEY (name)
+); -- owner pgquota_owner
+grant select on pgquota.mark to pgquota_admin;
+
 create table pgquota.operation_key (
   tenant text collate "C" not null,
   key text collate "C" not null,
@@ -214,6 +246,7 @@ create table pgquota.operation_key (
   constraint operation_key_key_check CHECK (((length(key) >= 1) AND (length(key) <= 200))),
   constraint operation_key_pkey PRIMARY KEY (tenant, key)
 ); -- owner pgquota_owner
+grant select on pgquota.operation_key to pgquota_admin;
 
 CREATE INDEX operation_key_at ON pgquota.operation_key USING brin (at);
 
@@ -248,8 +281,12 @@ create table pgquota.plan_limit (
   constraint plan_limit_thresholds_check CHECK (((cardinality(thresholds) <= 16) AND (0 < ALL (thresholds)) AND (1000 >= ALL (thresholds))))
 ); -- owner pgquota_owner
 comment on column pgquota.plan_limit.until_at is 'when the next version takes over; the same as from_at if it never was in force';
+grant select on pgquota.plan_limit to pgquota_admin;
+grant select on pgquota.plan_limit to pgquota_app;
 
 CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, meter, until_at);
+
+CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_limit FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
 create table pgquota.plan_version (
   plan pgquota.name not null,
@@ -259,6 +296,12 @@ create table pgquota.plan_version (
   constraint plan_version_pkey PRIMARY KEY (plan, version),
   constraint plan_version_version_check CHECK ((version > 0))
 ); -- owner pgquota_owner
+grant select on pgquota.plan_version to pgquota_admin;
+grant select on pgquota.plan_version to pgquota_app;
+
+CREATE CONSTRAINT TRIGGER audit AFTER INSERT ON pgquota.plan_version DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgquota.audit_version();
+
+CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_version FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
 create table pgquota.setting (
   only_row boolean default true not null,
@@ -275,6 +318,12 @@ create table pgquota.setting (
   constraint setting_pkey PRIMARY KEY (only_row),
   constraint setting_window_retention_check CHECK ((window_retention > '00:00:00'::interval))
 ); -- owner pgquota_owner
+grant select on pgquota.setting to pgquota_app;
+grant select, update on pgquota.setting to pgquota_admin;
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.setting FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
+
+CREATE TRIGGER checks BEFORE UPDATE ON pgquota.setting FOR EACH ROW EXECUTE FUNCTION pgquota.check_settings();
 
 create table pgquota.tenant (
   tenant text collate "C" not null,
@@ -282,11 +331,165 @@ create table pgquota.tenant (
   zone text collate "C",
   anchor timestamp without time zone default '2001-01-01 00:00:00'::timestamp without time zone not null,
   adjusted boolean default false not null,
+  constraint tenant_anchor CHECK (((anchor >= '1900-01-01 00:00:00'::timestamp without time zone) AND (anchor < '2201-01-01 00:00:00'::timestamp without time zone))),
   constraint tenant_pkey PRIMARY KEY (tenant),
   constraint tenant_tenant_check CHECK ((pgquota.is_scope(tenant) AND (POSITION(('/'::text) IN (tenant)) = 0)))
 ); -- owner pgquota_owner
 comment on table pgquota.tenant is 'Settings of a tenant; without a row, and where a column is null, the defaults of pgquota.setting hold';
 comment on column pgquota.tenant.adjusted is 'there are overrides or boosts, kept by a trigger: who has none need not look for them';
+grant insert, select on pgquota.tenant to pgquota_admin;
+grant select on pgquota.tenant to pgquota_app;
+grant update on pgquota.tenant (anchor) to pgquota_admin;
+grant update on pgquota.tenant (plan) to pgquota_admin;
+grant update on pgquota.tenant (zone) to pgquota_admin;
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON pgquota.tenant FOR EACH ROW EXECUTE FUNCTION pgquota.audit_row();
+
+CREATE TRIGGER checks BEFORE INSERT OR UPDATE ON pgquota.tenant FOR EACH ROW EXECUTE FUNCTION pgquota.check_settings();
+
+create view pgquota.alert_line as
+ SELECT a.tenant,
+     a.at,
+     c.scope,
+     a.limit_name,
+     c.meter,
+     NULLIF(c.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(c.end_at, 'infinity'::timestamp with time zone) AS end_at,
+     a.percent,
+     a.capacity,
+     a.used,
+     a.operation
+    FROM (pgquota.alert a
+      JOIN pgquota.counter c ON (((c.tenant = a.tenant) AND (c.id = a.counter)))); -- owner pgquota_owner
+comment on view pgquota.alert_line is 'Thresholds that were reached: once for a limit, window, per cent and capacity';
+comment on column pgquota.alert_line.tenant is 'who is billed';
+comment on column pgquota.alert_line.at is 'the database''s time of the charge that reached it';
+comment on column pgquota.alert_line.scope is 'whose limit: the tenant, or a path below it';
+comment on column pgquota.alert_line.limit_name is 'the limit''s name in the plan';
+comment on column pgquota.alert_line.meter is 'what it counts';
+comment on column pgquota.alert_line.start_at is 'where the window begins; null for a lifetime';
+comment on column pgquota.alert_line.end_at is 'where the window ends; null for a lifetime';
+comment on column pgquota.alert_line.percent is 'the threshold, per cent of the capacity';
+comment on column pgquota.alert_line.capacity is 'the capacity then';
+comment on column pgquota.alert_line.used is 'units used then';
+comment on column pgquota.alert_line.operation is 'the operation that reached it';
+grant select on pgquota.alert_line to pgquota_admin;
+grant select on pgquota.alert_line to pgquota_report;
+
+create view pgquota.balance as
+ SELECT s.tenant,
+     s.scope,
+     b.name AS limit_name,
+     b.meter,
+     b.mode,
+     b.per,
+     b.capacity,
+     b.used,
+     b.held,
+     b.remaining,
+     GREATEST((0)::bigint, ((b.used - b.capacity) + b.held)) AS over,
+     NULLIF(b.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(b.end_at, 'infinity'::timestamp with time zone) AS resets_at,
+     (COALESCE(t.plan, z.default_plan))::text AS plan
+    FROM (((( SELECT t_1.tenant,
+             t_1.tenant AS scope
+            FROM pgquota.tenant t_1
+         UNION
+          SELECT c.tenant,
+             p.scope
+            FROM (( SELECT DISTINCT c_1.tenant,
+                     c_1.scope
+                    FROM pgquota.counter c_1) c
+              CROSS JOIN LATERAL unnest(ARRAY[c.tenant, c.scope]) p(scope))
+         UNION
+          SELECT a.tenant,
+             a.scope
+            FROM pgquota.adjustment a) s
+      CROSS JOIN pgquota.setting z)
+      LEFT JOIN pgquota.tenant t ON ((t.tenant = s.tenant)))
+      CROSS JOIN LATERAL pgquota.balances(s.scope) b(name, meter, scope, mode, per, capacity, used, held, remaining, start_at, end_at))
+   WHERE (b.scope = s.scope); -- owner pgquota_owner
+comment on view pgquota.balance is 'Every limit that applies to every known scope, at this moment. Known are tenants with settings, scopes that have used something, and scopes with an override or boost. Ask for a tenant; all of them take long';
+comment on column pgquota.balance.tenant is 'who is billed';
+comment on column pgquota.balance.scope is 'whose limit: the tenant, or a path below it';
+comment on column pgquota.balance.limit_name is 'the limit''s name in the plan';
+comment on column pgquota.balance.meter is 'what it counts';
+comment on column pgquota.balance.mode is 'enforce, observe (reports, never refuses) or off (counts nothing)';
+comment on column pgquota.balance.per is 'its window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
+comment on column pgquota.balance.capacity is 'units a window, overrides and boosts included; null: unlimited';
+comment on column pgquota.balance.used is 'units used in the running window';
+comment on column pgquota.balance.held is 'units that open holds take of it, expired ones not counted';
+comment on column pgquota.balance.remaining is 'what is neither used nor held, at least 0; null: unlimited';
+comment on column pgquota.balance.over is 'units used and held above the capacity';
+comment on column pgquota.balance.start_at is 'where the window begins; null for a lifetime';
+comment on column pgquota.balance.resets_at is 'where the window ends and the count begins anew; null for a lifetime';
+comment on column pgquota.balance.plan is 'the tenant''s plan, its own or the default one';
+grant select on pgquota.balance to pgquota_admin;
+grant select on pgquota.balance to pgquota_app;
+grant select on pgquota.balance to pgquota_report;
+
+create view pgquota.ledger_line as
+ SELECT l.tenant,
+     l.at,
+     l.operation,
+     l.verb,
+     c.scope,
+     c.meter,
+     c.per,
+     NULLIF(c.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(c.end_at, 'infinity'::timestamp with time zone) AS end_at,
+     l.entry,
+     l.amount,
+     l.used_after,
+     l.ref
+    FROM (pgquota.ledger l
+      LEFT JOIN pgquota.counter c ON (((c.tenant = l.tenant) AND (c.id = l.counter)))); -- owner pgquota_owner
+comment on view pgquota.ledger_line is 'Every change of a billed counter. Ask for a span of time (at): the ledger is kept in the order of time';
+comment on column pgquota.ledger_line.tenant is 'who is billed';
+comment on column pgquota.ledger_line.at is 'the database''s time of the change';
+comment on column pgquota.ledger_line.operation is 'the operation; entries of one operation share it';
+comment on column pgquota.ledger_line.verb is 'consume, consume_up_to, record, settle, refund, reset or repair';
+comment on column pgquota.ledger_line.scope is 'whose counter: the tenant, or a path below it';
+comment on column pgquota.ledger_line.meter is 'what was counted';
+comment on column pgquota.ledger_line.per is 'the kind of the counter''s window';
+comment on column pgquota.ledger_line.start_at is 'where the counter''s window begins; null for a lifetime';
+comment on column pgquota.ledger_line.end_at is 'where the counter''s window ends; null for a lifetime';
+comment on column pgquota.ledger_line.entry is 'number within the counter''s window, from 1 without a gap';
+comment on column pgquota.ledger_line.amount is 'units; negative gives back';
+comment on column pgquota.ledger_line.used_after is 'the counter after it';
+comment on column pgquota.ledger_line.ref is 'the hold that was settled, or the operation that was refunded';
+grant select on pgquota.ledger_line to pgquota_admin;
+grant select on pgquota.ledger_line to pgquota_report;
+
+create view pgquota.usage as
+ SELECT c.tenant,
+     c.scope,
+     c.meter,
+     c.per,
+     NULLIF(c.start_at, '-infinity'::timestamp with time zone) AS start_at,
+     NULLIF(c.end_at, 'infinity'::timestamp with time zone) AS end_at,
+     (c.end_at <= now.at) AS closed,
+     c.used,
+         CASE
+             WHEN ((c.held)::bigint = 0) THEN (0)::bigint
+             ELSE ((c.held)::bigint - COALESCE(( SELECT (sum((i.amount)::bigint))::bigint AS sum
+                FROM pgquota.hold_item i
+               WHERE ((i.tenant = c.tenant) AND (i.counter = c.id) AND (i.expires_at <= now.at))), (0)::bigint))
+         END AS held
+    FROM (pgquota.counter c
+      CROSS JOIN ( SELECT pgquota.clock() AS at) now); -- owner pgquota_owner
+comment on view pgquota.usage is 'A row for each window in which something was used or held, closed ones too. Those of limits that are not billed are kept for the setting window_retention, others for ever';
+comment on column pgquota.usage.tenant is 'who is billed';
+comment on column pgquota.usage.scope is 'who used: the tenant, or a path below it';
+comment on column pgquota.usage.meter is 'what was counted';
+comment on column pgquota.usage.per is 'the kind of window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
+comment on column pgquota.usage.start_at is 'where the window begins; null for a lifetime';
+comment on column pgquota.usage.end_at is 'where the window ends; null for a lifetime';
+comment on column pgquota.usage.closed is 'the window has ended; late settlements and refunds may still change it';
+comment on column pgquota.usage.used is 'units used';
+comment on column pgquota.usage.held is 'units that open holds take, expired ones not counted';
+grant select on pgquota.usage to pgquota_admin;
+grant select on pgquota.usage to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer)
  RETURNS integer
@@ -314,7 +517,6 @@ begin
   end loop;
   return v_made;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.add_ledger_partitions(p_from timestamp with time zone, p_months integer) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
  RETURNS SETOF pgquota.answer
@@ -330,14 +532,22 @@ AS $function$
 declare
   c_most constant bigint := 9223372036854775807;
   v_now timestamptz;
+  v_tenant text;
+  v_new boolean := true; -- the key
   v_one record;
   v_answer pgquota.answer;
-  v_expires timestamptz;
 begin
   if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
      and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
      and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
     v_now := pgquota.clock();
+    v_tenant := split_part(p_scope[1], '/', 1);
+    if p_key[1] is not null then
+      select coalesce(pgquota.key_time(p_key[1]) >= v_now - z.key_retention, true)
+             and not exists (select from pgquota.operation_key k
+                              where k.tenant = v_tenant and k.key = p_key[1])
+        into v_new from pgquota.setting z;
+    end if;
     -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
     -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
     -- If somebody else was at the counter, the guard is checked on its newest version.
@@ -346,23 +556,17 @@ begin
            held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
            entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
       from pgquota.plan_limit l
-     where l.plan = (select coalesce(t.plan, z.default_plan)
-                       from pgquota.setting z
-                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
-                      where t.adjusted is not true)
+     where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
+                                from pgquota.tenant t where t.tenant = v_tenant),
+                             (select z.default_plan from pgquota.setting z))
        and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
-       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
-       and c.tenant = split_part(p_scope[1], '/', 1)
+       and l.alone and l.mode <> 'off' and v_new
+       and c.tenant = v_tenant and l.level < cardinality(string_to_array(p_scope[1], '/'))
        and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
        and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
        and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
        and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-       and (p_key[1] is null
-            or not exists (select from pgquota.operation_key k
-                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
-               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select z.key_retention
-                                                                     from pgquota.setting z), true))
     returning row(1, 'granted', null, null,
                   greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
                   false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
@@ -415,7 +619,6 @@ begin
 end $function$; -- owner pgquota_owner
 grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
 grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
  RETURNS SETOF pgquota.answer
@@ -990,7 +1193,46 @@ begin
     end if;
   end loop;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.audit_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_unsaid constant text[] := '{adjusted,only_row}';
+  v_before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - v_unsaid end;
+  v_after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - v_unsaid end;
+begin
+  if v_before is distinct from v_after then
+    perform pgquota.note(coalesce(v_after, v_before)->>'tenant',
+                         coalesce(coalesce(v_after, v_before)->>'kind', tg_table_name),
+                         v_before, v_after);
+  end if;
+  return null;
+end $function$; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.audit_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_before int := (select v.version from pgquota.plan_version v
+                    where v.plan = new.plan and (v.from_at, v.version) < (new.from_at, new.version)
+                    order by v.from_at desc, v.version desc
+                    limit 1);
+begin
+  perform pgquota.note(null, 'plan',
+      case when v_before is not null
+           then jsonb_build_object('plan', new.plan, 'version', v_before,
+                                   'limits', pgquota.version_limits(new.plan, v_before)) end,
+      jsonb_build_object('plan', new.plan, 'version', new.version, 'from_at', new.from_at,
+                         'limits', pgquota.version_limits(new.plan, new.version)));
+  return null;
+end $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.balances(p_scope text)
  RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, remaining bigint, start_at timestamp with time zone, end_at timestamp with time zone)
@@ -1005,7 +1247,7 @@ AS $function$
 $function$; -- owner pgquota_owner
 grant execute on function pgquota.balances(p_scope text) to pgquota_admin;
 grant execute on function pgquota.balances(p_scope text) to pgquota_app;
-grant execute on function pgquota.balances(p_scope text) to public;
+grant execute on function pgquota.balances(p_scope text) to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.check_counter()
  RETURNS trigger
@@ -1020,13 +1262,75 @@ begin
   end if;
   return new;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.check_counter() to public;
+
+CREATE OR REPLACE FUNCTION pgquota.check_plan(p_plan text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+begin
+  if p_plan is not null
+     and not exists (select from pgquota.plan_version v where v.plan = p_plan) then
+    raise exception 'there is no plan "%"', p_plan
+      using errcode = 'PQ002', column = 'plan', detail = p_plan, hint = 'publish it first';
+  end if;
+end $function$; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.check_settings()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- only what changes: looking zones up reads files
+  if tg_table_name = 'setting' then
+    if new.default_plan is distinct from old.default_plan then
+      perform pgquota.check_plan(new.default_plan);
+    end if;
+    if new.default_zone <> old.default_zone then
+      perform pgquota.check_zone('default_zone', new.default_zone);
+    end if;
+    return new;
+  end if;
+  if tg_op = 'INSERT' or new.plan is distinct from old.plan then
+    perform pgquota.check_plan(new.plan);
+  end if;
+  if tg_op = 'INSERT' or new.zone is distinct from old.zone then
+    perform pgquota.check_zone('zone', new.zone);
+  end if;
+  return new;
+end $function$; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.check_zone(p_field text, p_zone text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+begin
+  if p_zone is null then
+    return;
+  end if;
+  if not exists (select from pg_timezone_names n where n.name = p_zone) then
+    raise exception 'is not a time zone that this database knows'
+      using errcode = 'PQ001', column = p_field, detail = p_zone,
+            hint = 'use the name of a region such as Europe/Berlin, UTC, or Etc/GMT-2 for two hours east';
+  end if;
+  if exists (select from pg_timezone_abbrevs a
+              where a.abbrev = upper(p_zone) and (a.is_dst or a.utc_offset <> interval '0')) then
+    raise exception 'is an abbreviation, which means an offset without summer time'
+      using errcode = 'PQ001', column = p_field, detail = p_zone,
+            hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
+  end if;
+end $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.clock()
  RETURNS timestamp with time zone
  LANGUAGE sql
 RETURN clock_timestamp(); -- owner pgquota_owner
-grant execute on function pgquota.clock() to public;
+grant execute on function pgquota.clock() to pgquota_admin;
+grant execute on function pgquota.clock() to pgquota_app;
+grant execute on function pgquota.clock() to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone)
  RETURNS SETOF pgquota.leg
@@ -1050,28 +1354,78 @@ AS $function$
    where h.tenant = p_tenant and h.id = p_hold
    order by r.ord, c.id
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.is_per(p_per text)
  RETURNS boolean
  LANGUAGE sql
- IMMUTABLE
-RETURN ((p_per = ANY (ARRAY['lifetime'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'quarter'::text, 'year'::text])) OR CASE WHEN (p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'::text) THEN ((split_part(p_per, ':'::text, 2))::bigint <= (366 * 86400)) ELSE false END); -- owner pgquota_owner
-grant execute on function pgquota.is_per(p_per text) to public;
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  -- case, because only case promises that the cast sees digits only
+  select case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
+              then split_part(p_per, ':', 2)::int <= 366 * 86400
+              else p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
+         end
+$function$; -- owner pgquota_owner
+comment on function pgquota.is_per(p_per text) is 'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to 366 days), hour, day, week, month, quarter, year';
 
 CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((p_scope !~ '[[:cntrl:]]'::text) AND (p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s'::text) AND (p_scope !~ '\s(/|$)'::text)); -- owner pgquota_owner
-grant execute on function pgquota.is_scope(p_scope text) to public;
+grant execute on function pgquota.is_scope(p_scope text) to pgquota_admin;
+
+CREATE OR REPLACE FUNCTION pgquota.keep_adjusted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_tenant text;
+begin
+  foreach v_tenant in array array(
+      select distinct t from unnest(array[case when tg_op <> 'INSERT' then old.tenant end,
+                                          case when tg_op <> 'DELETE' then new.tenant end]) t
+       where t is not null order by t) loop
+    insert into pgquota.tenant (tenant) values (v_tenant) on conflict do nothing;
+    perform from pgquota.tenant t where t.tenant = v_tenant for no key update;
+    update pgquota.tenant t set adjusted = a.adjusted
+      from (select exists (select from pgquota.adjustment a where a.tenant = v_tenant)) a (adjusted)
+     where t.tenant = v_tenant and t.adjusted <> a.adjusted;
+  end loop;
+  return null;
+end $function$; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.keep_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
+begin
+  if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
+    return new;
+  end if;
+  raise exception 'version % of plan "%" is published: it is never changed', old.version, old.plan
+    using errcode = 'PQ003', hint = 'publish another version';
+end $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.key_time(p_key text)
  RETURNS timestamp with time zone
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE WHEN (p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'::text) THEN pgquota.operation_at((p_key)::uuid) ELSE NULL::timestamp with time zone END; -- owner pgquota_owner
-grant execute on function pgquota.key_time(p_key text) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  insert into pgquota.audit (tenant, who, why, what, before, after)
+  values (p_tenant, coalesce(nullif(current_setting('pgquota.who', true), ''), session_user),
+          nullif(current_setting('pgquota.why', true), ''), p_what, p_before, p_after)
+$function$; -- owner pgquota_owner
+comment on function pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb) is 'Writes the audit. Who and why are what the transaction set as pgquota.who and pgquota.why; the login is kept beside them, so who cannot be made up unseen';
 
 CREATE OR REPLACE FUNCTION pgquota.operation_at(p_operation uuid)
  RETURNS timestamp with time zone
@@ -1082,13 +1436,71 @@ AS $function$
          + (('x' || translate(left(p_operation::text, 13), '-', ''))::bit(48)::bigint * 1000
             + ('x' || substr(p_operation::text, 16, 3))::bit(12)::int) * interval '1 microsecond'
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.operation_at(p_operation uuid) to public;
+grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_admin;
+grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
 RETURN ((((lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint / 1000)), 12, '0'::text) || '7'::text) || lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint % (1000)::bigint)), 3, '0'::text)) || substr((gen_random_uuid())::text, 20)))::uuid; -- owner pgquota_owner
-grant execute on function pgquota.operation_id(p_at timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_now timestamptz;
+  v_from timestamptz;
+  v_old int;
+  v_new int;
+  v_field text;
+begin
+  select k into v_field
+    from jsonb_array_elements(p_limits) e cross join lateral jsonb_object_keys(e) k
+   where k not in ('name', 'meter', 'level', 'per', 'capacity', 'overage', 'mode', 'billed',
+                   'thresholds', 'message')
+   limit 1;
+  if found then
+    raise exception 'is not a field of a limit' using errcode = 'PQ001', column = 'limits', detail = v_field;
+  end if;
+  perform pg_advisory_xact_lock(hashtext('pgquota.publish'), hashtext(p_plan));
+  v_now := pgquota.clock();
+  v_from := coalesce(p_from, v_now);
+  if v_from < v_now or v_from = 'infinity' then
+    raise exception 'is in the past, or never' using errcode = 'PQ001', column = 'effectiveFrom',
+      detail = v_from::text, hint = 'the database''s clock says ' || v_now;
+  end if;
+  v_new := coalesce((select max(v.version) from pgquota.plan_version v where v.plan = p_plan), 0) + 1;
+  v_old := pgquota.version_at(p_plan, v_from);
+  insert into pgquota.plan_version (plan, version, from_at) values (p_plan, v_new, v_from);
+  insert into pgquota.plan_limit (plan, version, ord, from_at, until_at, name, meter, level, per, capacity,
+                                  overage, mode, billed, thresholds, message, alone)
+  select p_plan, v_new, e.ord, v_from,
+         coalesce((select min(v.from_at) from pgquota.plan_version v
+                    where v.plan = p_plan and v.from_at > v_from), 'infinity'),
+         l.name, coalesce(l.meter, l.name), coalesce(l.level, 0), p.per, l.capacity,
+         case when e.field ? 'overage' then l.overage else 0 end, coalesce(l.mode, 'enforce'),
+         coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
+                                                 or split_part(p.per, ':', 2)::bigint >= 86400)),
+         array(select distinct t from unnest(l.thresholds) t order by t), l.message,
+         count(*) over (partition by coalesce(l.meter, l.name)) = 1
+    from jsonb_array_elements(p_limits) with ordinality e (field, ord)
+   cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
+   cross join lateral (select coalesce(l.per, 'month')) p (per);
+  if v_old is not null
+     and pgquota.version_limits(p_plan, v_old) = pgquota.version_limits(p_plan, v_new) then
+    raise exception using errcode = 'PQ099'; -- undoes the inserts
+  end if;
+  update pgquota.plan_limit l set until_at = v_from
+   where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
+  return v_new;
+exception when sqlstate 'PQ099' then
+  return v_old;
+end $function$; -- owner pgquota_owner
+comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) is 'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that of the version in force then, if it has the same limits';
+grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to pgquota_admin;
 
 CREATE OR REPLACE FUNCTION pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone)
  RETURNS pgquota.alert[]
@@ -1105,7 +1517,6 @@ AS $function$
                         and a.limit_name = p_leg.name and a.percent = p.percent
                         and a.capacity = p_leg.capacity)
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone)
  RETURNS integer
@@ -1131,7 +1542,110 @@ begin
   update pgquota.hold h set state = 'expired' from l where h.tenant = l.tenant and h.id = l.id;
   return coalesce(cardinality(v_holds), 0);
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.reconcile(p_tenant text)
+ RETURNS SETOF pgquota.difference
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with line as materialized (
+    select l.*, lag(l.entry) over w as entry_before, lag(l.used_after) over w as used_before
+      from pgquota.ledger l
+     where l.tenant = p_tenant
+    window w as (partition by l.counter order by l.entry, l.at)
+  ), chain as materialized (
+    select l.counter, min(l.entry) as first_entry, max(l.entry) as last_entry,
+           sum(l.amount) + min(l.used_after - l.amount) filter (where l.entry_before is null) as sum_used
+      from line l
+     group by l.counter
+  ), item as materialized (
+    select i.*, h.state, h.expires_at as hold_expires, m.amount as hold_amount
+      from pgquota.hold_item i
+      left join pgquota.hold h on h.tenant = i.tenant and h.id = i.hold
+      left join lateral (
+           select x.amount
+             from unnest(h.counters, h.counter_meters) y (counter, meter)
+             join unnest(h.meters, h.amounts) x (meter, amount) on x.meter = y.meter
+            where y.counter = i.counter
+            limit 1) m on true
+     where i.tenant = p_tenant
+  ), difference (counter, problem, expected, found) as (
+    select c.id, 'used is not the sum of the ledger', coalesce(k.sum_used, 0), c.used::numeric
+      from pgquota.counter c
+      left join chain k on k.counter = c.id
+     where c.tenant = p_tenant and c.billed and c.used <> coalesce(k.sum_used, 0)
+       -- all entries dropped: nothing is left to compare with
+       and (k.counter is not null or c.entries = 0 or c.start_at >= (
+            select m.at from pgquota.mark m where m.name = 'ledger_from'))
+    union all
+    select c.id, 'the ledger ends before or after the counter''s last entry', c.entries,
+           coalesce(k.last_entry, 0)
+      from pgquota.counter c
+      left join chain k on k.counter = c.id
+     where c.tenant = p_tenant and c.entries <> coalesce(k.last_entry, 0)
+       and (k.counter is not null or c.start_at >= (
+            select m.at from pgquota.mark m where m.name = 'ledger_from'))
+    union all
+    select c.id, 'the first entries of the ledger are missing', 1, k.first_entry
+      from pgquota.counter c
+      join chain k on k.counter = c.id
+     where c.tenant = p_tenant and k.first_entry > 1 and c.start_at >= (
+           select m.at from pgquota.mark m where m.name = 'ledger_from')
+    union all
+    select l.counter, 'entry ' || l.entry || ' does not follow the one before', l.entry_before + 1, l.entry
+      from line l
+     where l.entry <> l.entry_before + 1
+    union all
+    select l.counter, 'used after entry ' || l.entry || ' is not that before plus its amount',
+           coalesce(l.used_before, 0)::numeric + l.amount, l.used_after
+      from line l
+     where l.used_after <> l.used_before::numeric + l.amount
+        or l.used_before is null and l.entry = 1 and l.used_after <> l.amount
+    union all
+    select k.counter, 'the ledger has entries of a counter that does not exist, or is not billed',
+           0, k.last_entry
+      from chain k
+      left join pgquota.counter c on c.tenant = p_tenant and c.id = k.counter
+     where not coalesce(c.billed, false)
+    union all
+    select c.id, 'held is not the sum of its holds', coalesce(i.held, 0), c.held
+      from pgquota.counter c
+      left join (select i.counter, sum(i.amount) as held from item i group by i.counter) i
+        on i.counter = c.id
+     where c.tenant = p_tenant and c.held <> coalesce(i.held, 0)
+    union all
+    -- an expired hold gives its units back counter by counter, as each is looked at
+    select i.counter, 'hold ' || i.hold || ' ' || case
+             when i.state is null then 'does not exist, but holds'
+             when i.state not in ('open', 'expired') then 'is ' || i.state || ', but holds'
+             else 'holds another amount, or for another time, than it says' end,
+           case when i.state in ('open', 'expired') then coalesce(i.hold_amount, 0) else 0 end, i.amount
+      from item i
+     where i.state is null or i.state not in ('open', 'expired')
+        or i.hold_amount is distinct from i.amount or i.hold_expires <> i.expires_at
+    union all
+    select u.counter, 'hold ' || h.id || ' is open, but holds nothing here', x.amount, 0
+      from pgquota.hold h
+     cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+     cross join lateral (select m.amount from unnest(h.meters, h.amounts) m (meter, amount)
+                          where m.meter = u.meter limit 1) x
+     where h.tenant = p_tenant and h.state = 'open'
+       and not exists (select from item i where i.hold = h.id and i.counter = u.counter)
+    union all
+    select i.counter, 'hold ' || i.hold || ' holds of a counter that does not exist', 0, i.amount
+      from item i
+     where not exists (select from pgquota.counter c where c.tenant = p_tenant and c.id = i.counter)
+  )
+  select d.counter, coalesce(c.scope, p_tenant), coalesce(c.meter, '?'), c.per, c.start_at,
+         d.problem, d.expected::bigint, d.found::bigint
+    from difference d
+    left join pgquota.counter c on c.tenant = p_tenant and c.id = d.counter
+   order by c.scope, c.meter, c.per, c.start_at, d.counter, d.problem
+$function$; -- owner pgquota_owner
+comment on function pgquota.reconcile(p_tenant text) is 'Every difference between a tenant''s counters, holds and ledger; changes nothing. Reads the whole ledger';
+grant execute on function pgquota.reconcile(p_tenant text) to pgquota_admin;
+grant execute on function pgquota.reconcile(p_tenant text) to pgquota_report;
 
 CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone)
  RETURNS SETOF pgquota.leg
@@ -1158,7 +1672,153 @@ AS $function$
       on true
    order by r.ord, c.id
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.refund_legs(p_change integer, p_tenant text, p_operation uuid, p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.repair(p_tenant text)
+ RETURNS SETOF pgquota.difference
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  v_ids bigint[];
+  v_before pgquota.difference[];
+  v_after pgquota.difference[];
+  v_now timestamptz;
+  v_operation uuid;
+  v_old pgquota.counter;
+  v_new pgquota.counter;
+  v_line record;
+begin
+  v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
+  perform from (select c.id from pgquota.counter c
+                 where c.tenant = p_tenant and c.id = any (v_ids)
+                 order by c.id for no key update) l;
+  v_now := pgquota.clock();
+  v_operation := pgquota.operation_id(v_now);
+  v_before := array(select d from pgquota.reconcile(p_tenant) d where d.counter = any (v_ids));
+  -- Under the lock of a counter its holds stand still. What they take is what the holds themselves say.
+  delete from pgquota.hold_item i
+   where i.tenant = p_tenant and i.counter = any (v_ids) and not exists (
+         select from pgquota.hold h
+          cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+           join unnest(h.meters, h.amounts) x (meter, amount) on x.meter = u.meter
+          where h.tenant = i.tenant and h.id = i.hold and h.state in ('open', 'expired')
+            and h.expires_at = i.expires_at and u.counter = i.counter and x.amount = i.amount);
+  insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+  select h.tenant, c.id, h.expires_at, h.id, x.amount
+    from pgquota.hold h
+   cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
+    join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
+   cross join lateral (select m.amount from unnest(h.meters, h.amounts) m (meter, amount)
+                        where m.meter = u.meter limit 1) x
+   where h.tenant = p_tenant and h.state = 'open' and h.counters && v_ids and c.id = any (v_ids)
+  on conflict do nothing;
+
+  for v_old in
+      select * from pgquota.counter c where c.tenant = p_tenant and c.id = any (v_ids) order by c.id loop
+    v_new := v_old;
+    v_new.held := coalesce((select sum(i.amount) from pgquota.hold_item i
+                             where i.tenant = p_tenant and i.counter = v_old.id), 0);
+    select coalesce(max(l.entry), 0) as last, count(*) as entries, min(l.entry) as first,
+           coalesce((array_agg(l.used_after order by l.entry desc))[1], 0) as used,
+           sum(l.amount) + (array_agg(l.used_after - l.amount order by l.entry))[1] as sum_used
+      into v_line
+      from pgquota.ledger l
+     where l.tenant = p_tenant and l.counter = v_old.id;
+    -- Whole: nothing missing within, at the end, or at a beginning that retention has not dropped.
+    if v_old.billed and v_line.last >= v_old.entries
+       and (v_line.entries = 0
+            or v_line.entries = v_line.last - v_line.first + 1 and v_line.used = v_line.sum_used
+               and (v_line.first = 1 or v_old.start_at < (
+                    select m.at from pgquota.mark m where m.name = 'ledger_from'))) then
+      v_new.entries := v_line.last;
+      if v_old.used <> v_line.used then
+        v_new.used := v_line.used;
+        v_new.entries := v_line.last + 2;
+        insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+        values (p_tenant, v_now, v_operation, v_old.id, v_line.last + 1, 'repair',
+                v_old.used - v_line.used, v_old.used),
+               (p_tenant, v_now, v_operation, v_old.id, v_line.last + 2, 'repair',
+                v_line.used - v_old.used, v_line.used);
+      end if;
+    end if;
+    update pgquota.counter c set used = v_new.used, held = v_new.held, entries = v_new.entries
+     where c.tenant = p_tenant and c.id = v_old.id and c is distinct from v_new;
+    if found then
+      perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
+    end if;
+  end loop;
+
+  v_after := array(select d from pgquota.reconcile(p_tenant) d);
+  return query select d.* from unnest(v_before) d
+                where not exists (select from unnest(v_after) a where a.counter = d.counter
+                                                                  and a.problem = d.problem);
+end $function$; -- owner pgquota_owner
+comment on function pgquota.repair(p_tenant text) is 'Brings a tenant''s counters back to what ledger and holds say, by visible ledger entries, and returns the differences that are gone; a ledger that is broken in itself stays as it is';
+grant execute on function pgquota.repair(p_tenant text) to pgquota_admin;
+
+CREATE OR REPLACE FUNCTION pgquota.reset(p_scope text, p_dry_run boolean DEFAULT false)
+ RETURNS TABLE(name text, meter text, scope text, mode text, per text, capacity bigint, used bigint, held bigint, start_at timestamp with time zone, end_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_tenant constant text := split_part(p_scope, '/', 1);
+  v_ids bigint[];
+  v_now timestamptz := pgquota.clock();
+  v_at timestamptz;
+  v_operation uuid;
+  v_legs pgquota.leg[];
+begin
+  v_ids := array(
+      select c.id from pgquota.counter c
+       where c.tenant = v_tenant and (c.scope = p_scope or starts_with(c.scope, p_scope || '/'))
+         and c.current and c.end_at > v_now and c.used > 0);
+  if not p_dry_run then
+    perform from (select c.id from pgquota.counter c
+                   where c.tenant = v_tenant and c.id = any (v_ids)
+                   order by c.id for no key update) l;
+    v_now := pgquota.clock();
+  end if;
+  -- A counter without a limit in today's plan is named after its meter.
+  select coalesce(array_agg(
+             row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
+                 coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
+                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
+                 null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
+         greatest(v_now, max(c.start_at))
+    into v_legs, v_at
+    from pgquota.counter c
+    left join lateral (
+         select r.* from unnest(pgquota.resolve(array[c.scope], '{1}', array[c.meter], '{0}', v_now)) r
+          where r.scope = c.scope and r.per = c.per
+          order by (r.mode = 'off'), r.ord
+          limit 1) r on true
+   where c.tenant = v_tenant and c.id = any (v_ids) and c.end_at > v_now and c.used > 0;
+  if not p_dry_run and cardinality(v_legs) > 0 then
+    v_operation := pgquota.operation_id(v_at);
+    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int
+      from unnest(v_legs) l
+     where c.tenant = v_tenant and c.id = l.counter;
+    insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
+    select v_tenant, v_at, v_operation, l.counter, l.entries + 1, 'reset', -l.used, 0
+      from unnest(v_legs) l
+     where l.billed;
+    perform pgquota.note(v_tenant, 'reset',
+        (select jsonb_agg(jsonb_build_object('scope', l.scope, 'meter', l.meter, 'per', l.per,
+                                             'start_at', l.start_at, 'used', l.used))
+           from unnest(v_legs) l),
+        jsonb_build_object('scope', p_scope, 'used', 0, 'operation', v_operation));
+  end if;
+  return query
+  select l.name, l.meter, l.scope, l.mode, l.per, l.capacity, l.used, l.held, l.start_at, l.end_at
+    from unnest(v_legs) with ordinality l
+   order by l.ordinality;
+end $function$; -- owner pgquota_owner
+comment on function pgquota.reset(p_scope text, p_dry_run boolean) is 'Sets the running windows of a scope and all below it back to zero by visible ledger entries, and returns the counters as they were; a dry run only returns them';
+grant execute on function pgquota.reset(p_scope text, p_dry_run boolean) to pgquota_admin;
 
 CREATE OR REPLACE FUNCTION pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
  RETURNS pgquota.leg[]
@@ -1240,7 +1900,6 @@ begin
   end loop;
   return v_legs;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.resolve(p_scope text[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.schema_version()
  RETURNS integer
@@ -1250,7 +1909,6 @@ RETURN 5; -- owner pgquota_owner
 grant execute on function pgquota.schema_version() to pgquota_admin;
 grant execute on function pgquota.schema_version() to pgquota_app;
 grant execute on function pgquota.schema_version() to pgquota_report;
-grant execute on function pgquota.schema_version() to public;
 
 CREATE OR REPLACE FUNCTION pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone)
  RETURNS TABLE(change integer, status text, detail text)
@@ -1283,7 +1941,149 @@ AS $function$
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
           or pgquota.key_time(q.key) < p_now - z.key_retention)
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.seen_keys(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now timestamp with time zone) to public;
+
+CREATE OR REPLACE FUNCTION pgquota.upkeep(p_task text, p_most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  v_now constant timestamptz := pgquota.clock();
+  v_set pgquota.setting;
+  v_tenants text[];
+  v_ids bigint[];
+  v_mark timestamptz;
+  v_end timestamptz;
+  v_name text;
+  v_done int := 0;
+begin
+  select * into strict v_set from pgquota.setting;
+  case p_task
+  when 'holds' then
+    select array_agg(l.tenant), array_agg(l.id) into v_tenants, v_ids
+      from (select c.tenant, c.id
+              from (select distinct i.tenant, i.counter from pgquota.hold_item i
+                     where i.expires_at <= v_now limit p_most) i
+              join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
+             order by c.id for no key update of c skip locked) l;
+    if v_ids is not null then
+      perform pgquota.reap(v_tenants, v_ids, v_now);
+    end if;
+    v_done := coalesce(cardinality(v_ids), 0);
+  when 'ended' then
+    -- Not before the last of its units is back: its counters ask it.
+    delete from pgquota.hold h
+     using (select h.tenant, h.id from pgquota.hold h
+             where h.expires_at < v_now - v_set.key_retention
+               and not exists (select from unnest(h.counters) u (counter)
+                                 join pgquota.hold_item i
+                                   on i.tenant = h.tenant and i.counter = u.counter
+                                  and i.expires_at = h.expires_at and i.hold = h.id)
+             limit p_most for update skip locked) o
+     where h.tenant = o.tenant and h.id = o.id;
+    get diagnostics v_done = row_count;
+  when 'keys' then
+    v_end := v_now - v_set.key_retention;
+    v_mark := (select m.at from pgquota.mark m where m.name = 'keys_until');
+    with old as materialized (
+      select k.tenant, k.key,
+             case when k.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+                  then pgquota.operation_at(k.key::uuid) < v_end else false end as tells
+        from pgquota.operation_key k
+       where k.at >= v_mark and k.at < v_end and k.answers is not null
+       limit p_most for update skip locked
+    ), gone as (
+      delete from pgquota.operation_key k using old o
+       where o.tells and k.tenant = o.tenant and k.key = o.key
+    ), stub as (
+      update pgquota.operation_key k set answers = null
+        from old o where not o.tells and k.tenant = o.tenant and k.key = o.key
+    )
+    select count(*) into v_done from old;
+    if v_done < p_most then
+      update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
+    end if;
+  when 'windows' then
+    -- Looking for them reads the whole table, so not every time.
+    v_mark := (select m.at from pgquota.mark m where m.name = 'windows_at');
+    if v_mark > v_now - v_set.window_retention / 100 and v_mark <= v_now then
+      return 0;
+    end if;
+    with old as materialized (
+      select c.tenant, c.id
+        from pgquota.counter c
+       where not c.billed and c.end_at < v_now - v_set.window_retention and c.held = 0
+       limit p_most for update skip locked
+    ), alerts as (
+      delete from pgquota.alert a using old o where a.tenant = o.tenant and a.counter = o.id
+    )
+    delete from pgquota.counter c using old o where c.tenant = o.tenant and c.id = o.id;
+    get diagnostics v_done = row_count;
+    if v_done < p_most then
+      update pgquota.mark m set at = v_now where m.name = 'windows_at';
+    end if;
+  when 'entries' then
+    -- In the order of their chains, so that what is left is the end of each.
+    v_end := v_now - v_set.ledger_retention;
+    delete from pgquota.ledger_rest l
+     where l.ctid = any (array(select r.ctid from pgquota.ledger_rest r
+                                where r.at < v_end
+                                order by r.at, r.counter, r.entry limit p_most));
+    get diagnostics v_done = row_count;
+    if v_done > 0 then
+      update pgquota.mark m set at = v_end where m.name = 'ledger_from' and m.at < v_end;
+    end if;
+  when 'dropped' then
+    select t.relname, (to_date(right(t.relname, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC'
+      into v_name, v_end
+      from pg_inherits i
+      join pg_class t on t.oid = i.inhrelid
+     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_\d{4}_\d\d$'
+     order by t.relname
+     limit 1;
+    -- a chain is shortened from its beginning, so what lies before must have gone
+    if v_end <= v_now - v_set.ledger_retention
+       and not exists (select from pgquota.ledger_rest r where r.at < v_end) then
+      execute format('drop table pgquota.%I', v_name);
+      update pgquota.mark m set at = v_end where m.name = 'ledger_from' and m.at < v_end;
+      v_done := 1;
+    end if;
+  when 'made' then
+    v_done := pgquota.add_ledger_partitions(v_now, 13);
+  else
+    raise exception 'is not a task' using errcode = 'PQ001', column = 'task', detail = p_task;
+  end case;
+  return v_done;
+exception when lock_not_available then
+  return 0; -- the next time
+end $function$; -- owner pgquota_owner
+comment on function pgquota.upkeep(p_task text, p_most integer) is 'A batch of housekeeping: holds, ended, keys, windows, entries, dropped or made; returns how many';
+grant execute on function pgquota.upkeep(p_task text, p_most integer) to pgquota_admin;
+grant execute on function pgquota.upkeep(p_task text, p_most integer) to pgquota_app;
+
+CREATE OR REPLACE FUNCTION pgquota.version_at(p_plan text, p_at timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select v.version from pgquota.plan_version v
+   where v.plan = p_plan and v.from_at <= p_at
+   order by v.from_at desc, v.version desc
+   limit 1
+$function$; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+                            order by l.ord), '[]')
+    from pgquota.plan_limit l
+   where l.plan = p_plan and l.version = p_version
+$function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone)
  RETURNS text
@@ -1299,7 +2099,6 @@ AS $function$
    cross join lateral (select coalesce(t.plan, z.default_plan) as plan) p
     left join pgquota.plan_limit l on l.plan = p.plan and l.from_at <= p_now and l.until_at > p_now
 $function$; -- owner pgquota_owner
-grant execute on function pgquota.why_no_limit(p_scope text, p_meter text, p_now timestamp with time zone) to public;
 
 CREATE OR REPLACE FUNCTION pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone)
  RETURNS TABLE(start_at timestamp with time zone, end_at timestamp with time zone)
@@ -1365,14 +2164,11 @@ AS $function$
                                                  case p_per when 'month' then 1
                                                             when 'quarter' then 3
                                                             when 'year' then 12
-                                                            when 'day' then 0
-                                                            when 'week' then 0
+                                                            else 0
                                                  end as months,
                                                  case p_per when 'day' then 1
                                                             when 'week' then 7
-                                                            when 'month' then 0
-                                                            when 'quarter' then 0
-                                                            when 'year' then 0
+                                                            else 0
                                                  end as days
                                           offset 0) kind
                                   offset 0) now
@@ -1381,4 +2177,3 @@ AS $function$
           offset 0) bounded
 $function$; -- owner pgquota_owner
 comment on function pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone) is 'The window that holds an instant, start included and end not; windows of one kind, zone and anchor tile time. Calendar units are counted from the anchor in the zone; hours from the anchor''s instant; fixed windows start at the instant asked for. One row, nulls for a kind that is_per refuses';
-grant execute on function pgquota.window_at(p_per text, p_at timestamp with time zone, p_zone text, p_anchor timestamp without time zone) to public;

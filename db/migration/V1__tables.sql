@@ -22,7 +22,8 @@ end $$;
 
 alter schema pgquota owner to pgquota_owner;
 set local role pgquota_owner;
-alter default privileges in schema pgquota revoke execute on functions from public;
+-- of the owner's functions anywhere: for a schema alone PostgreSQL only adds to what PUBLIC has already
+alter default privileges revoke execute on functions from public;
 
 comment on schema pgquota is 'Usage quotas: plans, counters, holds, ledger. See pgquota.balance, pgquota.usage, pgquota.ledger_line.';
 
@@ -38,13 +39,20 @@ create function pgquota.is_scope(p_scope text) returns boolean
      and p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'
      and p_scope !~ '(^|/)\s' and p_scope !~ '\s(/|$)';
 
--- What a window is called in a limit and in a counter's key: lifetime, fixed:SECONDS (from first use),
--- aligned:SECONDS (multiples since the epoch), or a calendar unit.
+-- In a CHECK constraint: refuses a kind of window that window_at would answer with nulls.
 create function pgquota.is_per(p_per text) returns boolean
-  language sql immutable
-  return p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
-      or case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
-              then split_part(p_per, ':', 2)::bigint <= 366 * 86400 else false end;
+  language sql immutable parallel safe
+as $$
+  -- case, because only case promises that the cast sees digits only
+  select case when p_per ~ '^(fixed|aligned):[1-9][0-9]{0,7}$'
+              then split_part(p_per, ':', 2)::int <= 366 * 86400
+              else p_per in ('lifetime', 'hour', 'day', 'week', 'month', 'quarter', 'year')
+         end
+$$;
+
+comment on function pgquota.is_per(text) is
+  'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to '
+  '366 days), hour, day, week, month, quarter, year';
 
 create domain pgquota.name as text collate "C"
   check (value ~ '^[^[:cntrl:]]{1,128}$' and value !~ '^\s|\s$');

@@ -72,14 +72,11 @@ as $$
                                                  case p_per when 'month' then 1
                                                             when 'quarter' then 3
                                                             when 'year' then 12
-                                                            when 'day' then 0
-                                                            when 'week' then 0
+                                                            else 0
                                                  end as months,
                                                  case p_per when 'day' then 1
                                                             when 'week' then 7
-                                                            when 'month' then 0
-                                                            when 'quarter' then 0
-                                                            when 'year' then 0
+                                                            else 0
                                                  end as days
                                           offset 0) kind
                                   offset 0) now

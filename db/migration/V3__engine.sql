@@ -870,14 +870,22 @@ as $$
 declare
   c_most constant bigint := 9223372036854775807;
   v_now timestamptz;
+  v_tenant text;
+  v_new boolean := true; -- the key
   v_one record;
   v_answer pgquota.answer;
-  v_expires timestamptz;
 begin
   if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
      and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
      and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
     v_now := pgquota.clock();
+    v_tenant := split_part(p_scope[1], '/', 1);
+    if p_key[1] is not null then
+      select coalesce(pgquota.key_time(p_key[1]) >= v_now - z.key_retention, true)
+             and not exists (select from pgquota.operation_key k
+                              where k.tenant = v_tenant and k.key = p_key[1])
+        into v_new from pgquota.setting z;
+    end if;
     -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
     -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
     -- If somebody else was at the counter, the guard is checked on its newest version.
@@ -886,23 +894,17 @@ begin
            held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
            entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
       from pgquota.plan_limit l
-     where l.plan = (select coalesce(t.plan, z.default_plan)
-                       from pgquota.setting z
-                       left join pgquota.tenant t on t.tenant = split_part(p_scope[1], '/', 1)
-                      where t.adjusted is not true)
+     where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
+                                from pgquota.tenant t where t.tenant = v_tenant),
+                             (select z.default_plan from pgquota.setting z))
        and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
-       and l.alone and l.mode <> 'off' and l.level < cardinality(string_to_array(p_scope[1], '/'))
-       and c.tenant = split_part(p_scope[1], '/', 1)
+       and l.alone and l.mode <> 'off' and v_new
+       and c.tenant = v_tenant and l.level < cardinality(string_to_array(p_scope[1], '/'))
        and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
        and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
        and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
        and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-       and (p_key[1] is null
-            or not exists (select from pgquota.operation_key k
-                            where k.tenant = split_part(p_scope[1], '/', 1) and k.key = p_key[1])
-               and coalesce(pgquota.key_time(p_key[1]) >= v_now - (select z.key_retention
-                                                                     from pgquota.setting z), true))
     returning row(1, 'granted', null, null,
                   greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
                   false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,

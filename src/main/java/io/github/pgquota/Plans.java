@@ -117,6 +117,16 @@ public interface Plans {
     List<Balance> reset(Scope scope, boolean dryRun);
 
     /**
+     * Brings a tenant's counters back to what ledger and holds say. The ledger is never written over: a
+     * counter that says too much or too little gets two entries, one that writes the difference down
+     * and one that takes it back. A ledger that is broken in itself stays so, and {@link
+     * Reports#reconcile} goes on to report it: rows were lost or changed behind the library's back.
+     *
+     * @return the differences that are gone
+     */
+    List<Reports.Difference> repair(String tenant);
+
+    /**
      * What {@link #apply} would change, a line a change; empty if nothing.
      *
      * @throws QuotaException.InvalidFile with line and field

@@ -2,6 +2,10 @@ package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.util.PSQLException;
+import org.postgresql.util.ServerErrorMessage;
 
 /** What an SQLSTATE means: the only place that knows them. Never looks at a message's text. */
 final class SqlStates {
@@ -54,11 +58,25 @@ final class SqlStates {
             return new QuotaException.Forbidden("the database user lacks a right: grant it one of the "
                     + "roles pgquota_app, pgquota_admin, pgquota_report", e);
         }
-        if (state.equals("PQ001") || state.startsWith("22") || state.startsWith("23")) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        if (said != null && said.getColumn() != null && state.equals("PQ001")) {
+            return new QuotaException.Invalid(said.getColumn(), said.getDetail(), words(said));
+        }
+        if (said != null && said.getColumn() != null && state.equals("PQ002")) {
+            return new QuotaException.NotFound(said.getColumn(),
+                    Objects.requireNonNullElse(said.getDetail(), ""),
+                    Objects.requireNonNullElse(said.getHint(), ""));
+        }
+        if (state.startsWith("PQ") || state.startsWith("22") || state.startsWith("23")) {
             return new QuotaException.Invalid("request", e.getMessage(), "was refused by the database");
         }
         return new QuotaException.Unavailable(
                 "the database did not do it (" + state + "); nothing was changed", state, e);
+    }
+
+    private static String words(ServerErrorMessage said) {
+        @Nullable String hint = said.getHint();
+        return said.getMessage() + (hint == null ? "" : "; " + hint);
     }
 
     /**

@@ -6,31 +6,43 @@ package io.github.pgquota.internal.jooq;
 
 import io.github.pgquota.internal.jooq.tables.Adjustment;
 import io.github.pgquota.internal.jooq.tables.Alert;
+import io.github.pgquota.internal.jooq.tables.AlertLine;
 import io.github.pgquota.internal.jooq.tables.Apply;
 import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Audit;
+import io.github.pgquota.internal.jooq.tables.Balance;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.Counter;
 import io.github.pgquota.internal.jooq.tables.Hold;
 import io.github.pgquota.internal.jooq.tables.HoldItem;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
 import io.github.pgquota.internal.jooq.tables.Ledger;
+import io.github.pgquota.internal.jooq.tables.LedgerLine;
+import io.github.pgquota.internal.jooq.tables.Mark;
 import io.github.pgquota.internal.jooq.tables.OperationKey;
 import io.github.pgquota.internal.jooq.tables.PlanLimit;
 import io.github.pgquota.internal.jooq.tables.PlanVersion;
+import io.github.pgquota.internal.jooq.tables.Reconcile;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
+import io.github.pgquota.internal.jooq.tables.Repair;
+import io.github.pgquota.internal.jooq.tables.Reset;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.Setting;
 import io.github.pgquota.internal.jooq.tables.Tenant;
+import io.github.pgquota.internal.jooq.tables.Usage;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
 import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
+import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
 import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
 import io.github.pgquota.internal.jooq.udt.Answer;
+import io.github.pgquota.internal.jooq.udt.Difference;
 import io.github.pgquota.internal.jooq.udt.Leg;
 
 import java.time.LocalDateTime;
@@ -72,6 +84,12 @@ public class Pgquota extends SchemaImpl {
      * capacity, written with the charge
      */
     public final Alert ALERT = Alert.ALERT;
+
+    /**
+     * Thresholds that were reached: once for a limit, window, per cent and
+     * capacity
+     */
+    public final AlertLine ALERT_LINE = AlertLine.ALERT_LINE;
 
     /**
      * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl
@@ -243,6 +261,13 @@ public class Pgquota extends SchemaImpl {
     public final Audit AUDIT = Audit.AUDIT;
 
     /**
+     * Every limit that applies to every known scope, at this moment. Known are
+     * tenants with settings, scopes that have used something, and scopes with
+     * an override or boost. Ask for a tenant; all of them take long
+     */
+    public final Balance BALANCE = Balance.BALANCE;
+
+    /**
      * p_scope text
      */
     public final Balances BALANCES = Balances.BALANCES;
@@ -360,6 +385,17 @@ public class Pgquota extends SchemaImpl {
     public final Ledger LEDGER = Ledger.LEDGER;
 
     /**
+     * Every change of a billed counter. Ask for a span of time (at): the ledger
+     * is kept in the order of time
+     */
+    public final LedgerLine LEDGER_LINE = LedgerLine.LEDGER_LINE;
+
+    /**
+     * The table <code>pgquota.mark</code>.
+     */
+    public final Mark MARK = Mark.MARK;
+
+    /**
      * The table <code>pgquota.operation_key</code>.
      */
     public final OperationKey OPERATION_KEY = OperationKey.OPERATION_KEY;
@@ -373,6 +409,45 @@ public class Pgquota extends SchemaImpl {
      * The table <code>pgquota.plan_version</code>.
      */
     public final PlanVersion PLAN_VERSION = PlanVersion.PLAN_VERSION;
+
+    /**
+     * p_tenant text
+     */
+    public final Reconcile RECONCILE = Reconcile.RECONCILE;
+
+    /**
+     * Call <code>pgquota.reconcile</code>.
+     */
+    public static Result<ReconcileRecord> RECONCILE(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile RECONCILE(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile RECONCILE(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
 
     /**
      * p_change integer, p_tenant text, p_operation uuid, p_now timestamp with
@@ -429,6 +504,90 @@ public class Pgquota extends SchemaImpl {
             pTenant,
             pOperation,
             pNow
+        );
+    }
+
+    /**
+     * p_tenant text
+     */
+    public final Repair REPAIR = Repair.REPAIR;
+
+    /**
+     * Call <code>pgquota.repair</code>.
+     */
+    public static Result<RepairRecord> REPAIR(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair REPAIR(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair REPAIR(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * p_scope text, p_dry_run boolean DEFAULT false
+     */
+    public final Reset RESET = Reset.RESET;
+
+    /**
+     * Call <code>pgquota.reset</code>.
+     */
+    public static Result<ResetRecord> RESET(
+          Configuration configuration
+        , String pScope
+        , Boolean pDryRun
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+              pScope
+            , pDryRun
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset RESET(
+          String pScope
+        , Boolean pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset RESET(
+          Field<String> pScope
+        , Field<Boolean> pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
         );
     }
 
@@ -533,6 +692,13 @@ public class Pgquota extends SchemaImpl {
     public final Tenant TENANT = Tenant.TENANT;
 
     /**
+     * A row for each window in which something was used or held, closed ones
+     * too. Those of limits that are not billed are kept for the setting
+     * window_retention, others for ever
+     */
+    public final Usage USAGE = Usage.USAGE;
+
+    /**
      * p_per text, p_at timestamp with time zone, p_zone text, p_anchor
      * timestamp without time zone
      */
@@ -617,22 +783,30 @@ public class Pgquota extends SchemaImpl {
         return Arrays.asList(
             Adjustment.ADJUSTMENT,
             Alert.ALERT,
+            AlertLine.ALERT_LINE,
             Apply.APPLY,
             ApplyList.APPLY_LIST,
             Audit.AUDIT,
+            Balance.BALANCE,
             Balances.BALANCES,
             Counter.COUNTER,
             Hold.HOLD,
             HoldItem.HOLD_ITEM,
             HoldLegs.HOLD_LEGS,
             Ledger.LEDGER,
+            LedgerLine.LEDGER_LINE,
+            Mark.MARK,
             OperationKey.OPERATION_KEY,
             PlanLimit.PLAN_LIMIT,
             PlanVersion.PLAN_VERSION,
+            Reconcile.RECONCILE,
             RefundLegs.REFUND_LEGS,
+            Repair.REPAIR,
+            Reset.RESET,
             SeenKeys.SEEN_KEYS,
             Setting.SETTING,
             Tenant.TENANT,
+            Usage.USAGE,
             WindowAt.WINDOW_AT
         );
     }
@@ -641,6 +815,7 @@ public class Pgquota extends SchemaImpl {
     public final List<UDT<?>> getUDTs() {
         return Arrays.asList(
             Answer.ANSWER,
+            Difference.DIFFERENCE,
             Leg.LEG
         );
     }

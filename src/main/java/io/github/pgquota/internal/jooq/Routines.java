@@ -5,22 +5,32 @@ package io.github.pgquota.internal.jooq;
 
 
 import io.github.pgquota.internal.jooq.routines.AddLedgerPartitions;
+import io.github.pgquota.internal.jooq.routines.CheckPlan;
+import io.github.pgquota.internal.jooq.routines.CheckZone;
 import io.github.pgquota.internal.jooq.routines.Clock;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
 import io.github.pgquota.internal.jooq.routines.KeyTime;
+import io.github.pgquota.internal.jooq.routines.Note;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
+import io.github.pgquota.internal.jooq.routines.Publish;
 import io.github.pgquota.internal.jooq.routines.Reached;
 import io.github.pgquota.internal.jooq.routines.Reap;
 import io.github.pgquota.internal.jooq.routines.Resolve;
 import io.github.pgquota.internal.jooq.routines.SchemaVersion;
+import io.github.pgquota.internal.jooq.routines.Upkeep;
+import io.github.pgquota.internal.jooq.routines.VersionAt;
+import io.github.pgquota.internal.jooq.routines.VersionLimits;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
 import io.github.pgquota.internal.jooq.tables.Apply;
 import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
+import io.github.pgquota.internal.jooq.tables.Reconcile;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
+import io.github.pgquota.internal.jooq.tables.Repair;
+import io.github.pgquota.internal.jooq.tables.Reset;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
 import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
@@ -28,7 +38,10 @@ import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
+import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
 import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
 import io.github.pgquota.internal.jooq.udt.records.LegRecord;
@@ -39,6 +52,7 @@ import java.util.UUID;
 
 import org.jooq.Configuration;
 import org.jooq.Field;
+import org.jooq.JSONB;
 import org.jooq.Result;
 
 
@@ -90,6 +104,34 @@ public class Routines {
         f.setPMonths(pMonths);
 
         return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.check_plan</code>
+     */
+    public static void checkPlan(
+          Configuration configuration
+        , String pPlan
+    ) {
+        CheckPlan p = new CheckPlan();
+        p.setPPlan(pPlan);
+
+        p.execute(configuration);
+    }
+
+    /**
+     * Call <code>pgquota.check_zone</code>
+     */
+    public static void checkZone(
+          Configuration configuration
+        , String pField
+        , String pZone
+    ) {
+        CheckZone p = new CheckZone();
+        p.setPField(pField);
+        p.setPZone(pZone);
+
+        p.execute(configuration);
     }
 
     /**
@@ -228,6 +270,25 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.note</code>
+     */
+    public static void note(
+          Configuration configuration
+        , String pTenant
+        , String pWhat
+        , JSONB pBefore
+        , JSONB pAfter
+    ) {
+        Note p = new Note();
+        p.setPTenant(pTenant);
+        p.setPWhat(pWhat);
+        p.setPBefore(pBefore);
+        p.setPAfter(pAfter);
+
+        p.execute(configuration);
+    }
+
+    /**
      * Call <code>pgquota.operation_at</code>
      */
     public static OffsetDateTime operationAt(
@@ -299,6 +360,56 @@ public class Routines {
     ) {
         OperationId f = new OperationId();
         f.setPAt(pAt);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.publish</code>
+     */
+    public static Integer publish(
+          Configuration configuration
+        , String pPlan
+        , JSONB pLimits
+        , OffsetDateTime pFrom
+    ) {
+        Publish f = new Publish();
+        f.setPPlan(pPlan);
+        f.setPLimits(pLimits);
+        f.setPFrom(pFrom);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.publish</code> as a field.
+     */
+    public static Field<Integer> publish(
+          String pPlan
+        , JSONB pLimits
+        , OffsetDateTime pFrom
+    ) {
+        Publish f = new Publish();
+        f.setPPlan(pPlan);
+        f.setPLimits(pLimits);
+        f.setPFrom(pFrom);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.publish</code> as a field.
+     */
+    public static Field<Integer> publish(
+          Field<String> pPlan
+        , Field<JSONB> pLimits
+        , Field<OffsetDateTime> pFrom
+    ) {
+        Publish f = new Publish();
+        f.setPPlan(pPlan);
+        f.setPLimits(pLimits);
+        f.setPFrom(pFrom);
 
         return f.asField();
     }
@@ -488,6 +599,138 @@ public class Routines {
      */
     public static Field<Integer> schemaVersion() {
         SchemaVersion f = new SchemaVersion();
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.upkeep</code>
+     */
+    public static Integer upkeep(
+          Configuration configuration
+        , String pTask
+        , Integer pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.upkeep</code> as a field.
+     */
+    public static Field<Integer> upkeep(
+          String pTask
+        , Integer pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.upkeep</code> as a field.
+     */
+    public static Field<Integer> upkeep(
+          Field<String> pTask
+        , Field<Integer> pMost
+    ) {
+        Upkeep f = new Upkeep();
+        f.setPTask(pTask);
+        f.setPMost(pMost);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.version_at</code>
+     */
+    public static Integer versionAt(
+          Configuration configuration
+        , String pPlan
+        , OffsetDateTime pAt
+    ) {
+        VersionAt f = new VersionAt();
+        f.setPPlan(pPlan);
+        f.setPAt(pAt);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.version_at</code> as a field.
+     */
+    public static Field<Integer> versionAt(
+          String pPlan
+        , OffsetDateTime pAt
+    ) {
+        VersionAt f = new VersionAt();
+        f.setPPlan(pPlan);
+        f.setPAt(pAt);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.version_at</code> as a field.
+     */
+    public static Field<Integer> versionAt(
+          Field<String> pPlan
+        , Field<OffsetDateTime> pAt
+    ) {
+        VersionAt f = new VersionAt();
+        f.setPPlan(pPlan);
+        f.setPAt(pAt);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.version_limits</code>
+     */
+    public static JSONB versionLimits(
+          Configuration configuration
+        , String pPlan
+        , Integer pVersion
+    ) {
+        VersionLimits f = new VersionLimits();
+        f.setPPlan(pPlan);
+        f.setPVersion(pVersion);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.version_limits</code> as a field.
+     */
+    public static Field<JSONB> versionLimits(
+          String pPlan
+        , Integer pVersion
+    ) {
+        VersionLimits f = new VersionLimits();
+        f.setPPlan(pPlan);
+        f.setPVersion(pVersion);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.version_limits</code> as a field.
+     */
+    public static Field<JSONB> versionLimits(
+          Field<String> pPlan
+        , Field<Integer> pVersion
+    ) {
+        VersionLimits f = new VersionLimits();
+        f.setPPlan(pPlan);
+        f.setPVersion(pVersion);
 
         return f.asField();
     }
@@ -781,6 +1024,40 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.reconcile</code>.
+     */
+    public static Result<ReconcileRecord> reconcile(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile reconcile(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reconcile</code> as a table.
+     */
+    public static Reconcile reconcile(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
+            pTenant
+        );
+    }
+
+    /**
      * Call <code>pgquota.refund_legs</code>.
      */
     public static Result<RefundLegsRecord> refundLegs(
@@ -829,6 +1106,80 @@ public class Routines {
             pTenant,
             pOperation,
             pNow
+        );
+    }
+
+    /**
+     * Call <code>pgquota.repair</code>.
+     */
+    public static Result<RepairRecord> repair(
+          Configuration configuration
+        , String pTenant
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+              pTenant
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair repair(
+          String pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Get <code>pgquota.repair</code> as a table.
+     */
+    public static Repair repair(
+          Field<String> pTenant
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Repair.REPAIR.call(
+            pTenant
+        );
+    }
+
+    /**
+     * Call <code>pgquota.reset</code>.
+     */
+    public static Result<ResetRecord> reset(
+          Configuration configuration
+        , String pScope
+        , Boolean pDryRun
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+              pScope
+            , pDryRun
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset reset(
+          String pScope
+        , Boolean pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
+        );
+    }
+
+    /**
+     * Get <code>pgquota.reset</code> as a table.
+     */
+    public static Reset reset(
+          Field<String> pScope
+        , Field<Boolean> pDryRun
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
+            pScope,
+            pDryRun
         );
     }
 

@@ -5,6 +5,7 @@ package io.github.pgquota.internal.jooq;
 
 
 import io.github.pgquota.internal.jooq.udt.Answer;
+import io.github.pgquota.internal.jooq.udt.Difference;
 import io.github.pgquota.internal.jooq.udt.Leg;
 
 
@@ -18,6 +19,11 @@ public class UDTs {
      * The type <code>pgquota.answer</code>
      */
     public static final Answer ANSWER = io.github.pgquota.internal.jooq.udt.Answer.ANSWER;
+
+    /**
+     * The type <code>pgquota.difference</code>
+     */
+    public static final Difference DIFFERENCE = io.github.pgquota.internal.jooq.udt.Difference.DIFFERENCE;
 
     /**
      * The type <code>pgquota.leg</code>

@@ -124,6 +124,7 @@ public class Tenant extends TableImpl<TenantRecord> {
     @Override
     public List<Check<TenantRecord>> getChecks() {
         return Arrays.asList(
+            Internal.createCheck(this, DSL.name("tenant_anchor"), "(((anchor >= '1900-01-01 00:00:00'::timestamp without time zone) AND (anchor < '2201-01-01 00:00:00'::timestamp without time zone)))", true),
             Internal.createCheck(this, DSL.name("tenant_tenant_check"), "((pgquota.is_scope(tenant) AND (POSITION(('/'::text) IN (tenant)) = 0)))", true)
         );
     }
