@@ -88,9 +88,11 @@ public final class Bench implements Callable<Integer> {
 
     @Override
     public Integer call() throws Exception {
-        if (callers < 1 || rounds < 1 || scopes < Stage.TENANTS || seconds <= 0 || rtt < 0) {
+        if (callers < 1 || rounds < 1 || scopes < Stage.TENANTS || calls < 10
+                || !(seconds > 0) || !(rtt >= 0)) {
             throw new ParameterException(spec.commandLine(), "callers and rounds are at least 1,"
-                    + " scopes at least " + Stage.TENANTS + ", seconds above 0, rtt not below 0");
+                    + " scopes at least " + Stage.TENANTS
+                    + ", calls at least 10, seconds above 0, rtt not below 0");
         }
         String server = System.getProperty("pgquota.test.postgres", "embedded");
         try (PostgresServer postgres = PostgresServer.start(server);
