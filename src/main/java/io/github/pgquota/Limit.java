@@ -163,8 +163,8 @@ public record Limit(
         if (message == null) {
             return;
         }
-        if (message.length() > 1000 || message.indexOf('\0') >= 0) {
-            throw new QuotaException.Invalid("message", message, "must have at most 1000 characters");
+        if (message.length() > 1000 || !Names.isStorable(message)) {
+            throw new QuotaException.Invalid("message", message, "must have at most 1000 characters, all of which can be stored");
         }
         Matcher places = PLACE.matcher(message);
         while (places.find()) {

@@ -60,7 +60,16 @@ final class Names {
         return a.length() - b.length();
     }
 
+    /** Whether a text means the same in the database: UTF-8 has no halves of surrogate pairs. */
+    static boolean isStorable(String text) {
+        return text.codePoints().noneMatch(c -> c == 0 || isSurrogate(c));
+    }
+
     private static boolean unstorable(int c) {
-        return Character.isISOControl(c) || c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE;
+        return Character.isISOControl(c) || isSurrogate(c);
+    }
+
+    private static boolean isSurrogate(int c) {
+        return c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE;
     }
 }

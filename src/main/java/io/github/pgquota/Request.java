@@ -82,8 +82,9 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
             if (key.isEmpty() || key.length() > 200) {
                 throw new QuotaException.Invalid(field, key, "must have 1 to 200 characters");
             }
-            if (key.indexOf('\0') >= 0) {
-                throw new QuotaException.Invalid(field, key, "contains a zero character");
+            if (!Names.isStorable(key)) {
+                throw new QuotaException.Invalid(
+                        field, key, "contains a zero character or half of a surrogate pair");
             }
         }
         return key;

@@ -68,6 +68,9 @@ final class Answers {
 
     /** Null when waiting cannot help. */
     private static @Nullable Instant retryAfter(Change change, List<Row> rows) {
+        if (change.ref() != null) {
+            return null; // a hold stays in the window that it was taken in
+        }
         Instant latest = null;
         for (Row row : rows) {
             if (row.fits() || !row.mode().equals("enforce")) {

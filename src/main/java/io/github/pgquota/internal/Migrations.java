@@ -9,6 +9,7 @@ import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
 import javax.sql.DataSource;
 
 /** Which scripts make the schema, and which version a database has. */
@@ -23,22 +24,42 @@ public final class Migrations {
 
     static final String FOLDER = "io/github/pgquota/migration";
 
+    /**
+     * Flyway takes several connections and makes whoever comes second wait with them in its hands. Many
+     * threads of one process would starve each other of their pool; so they queue up here, and other
+     * processes at Flyway's lock in the database.
+     */
+    private static final ReentrantLock TURN = new ReentrantLock();
+
     private Migrations() {}
 
     /** See {@link io.github.pgquota.Schema#migrate}. */
     public static void migrate(DataSource dataSource) {
         Database database = new Database(dataSource);
-        createSchema(database);
+        if (isCurrent(database)) {
+            return;
+        }
+        TURN.lock();
+        try {
+            if (!isCurrent(database)) {
+                createSchema(database);
+                FlywayRunner.run(dataSource);
+            }
+        } catch (NoClassDefFoundError e) {
+            throw new QuotaException.MissingLibrary("org.flywaydb:flyway-database-postgresql",
+                    "Schema.migrate() runs on it; or run the script that Schema.print() gives", e);
+        } finally {
+            TURN.unlock();
+        }
+    }
+
+    /** @throws QuotaException.SchemaMismatch if it is newer than this library */
+    private static boolean isCurrent(Database database) {
         int found = version(database);
         if (found > VERSION) {
             throw tooNew(found);
         }
-        try {
-            FlywayRunner.run(dataSource);
-        } catch (NoClassDefFoundError e) {
-            throw new QuotaException.MissingLibrary("org.flywaydb:flyway-database-postgresql",
-                    "Schema.migrate() runs on it; or run the script that Schema.print() gives", e);
-        }
+        return found == VERSION;
     }
 
     /** See {@link io.github.pgquota.Schema#verify}. */

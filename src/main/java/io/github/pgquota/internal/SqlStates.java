@@ -17,6 +17,11 @@ final class SqlStates {
         return is(e, "40001", "40P01");
     }
 
+    /** The server does not take writes: it is, or has become, a standby. */
+    static boolean isReadOnly(SQLException e) {
+        return is(e, "25006");
+    }
+
     /** No connection could be had, so nothing was sent. */
     static QuotaException noConnection(SQLException e) {
         String state = state(e);

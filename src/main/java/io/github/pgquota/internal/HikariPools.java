@@ -1,0 +1,132 @@
+package io.github.pgquota.internal;
+
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
+import com.zaxxer.hikari.SQLExceptionOverride;
+import io.github.pgquota.Pools;
+import java.io.PrintWriter;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.logging.Logger;
+
+/** All that the library has to do with HikariCP, which is optional on the class path. */
+public final class HikariPools {
+
+    private HikariPools() {}
+
+    /** See {@link Pools#create}. */
+    public static Pools.Pool create(String url, String user, String password, int size) {
+        HikariConfig config = new HikariConfig();
+        config.setPoolName("pgquota");
+        // Not setJdbcUrl: with that HikariCP sets the log-in timeout of the whole JVM.
+        config.setDataSourceClassName("org.postgresql.ds.PGSimpleDataSource");
+        config.addDataSourceProperty("URL", withDefaults(url));
+        config.setUsername(user);
+        config.setPassword(password);
+        config.setMaximumPoolSize(size);
+        config.setAutoCommit(true);
+        config.setConnectionTimeout(Duration.ofSeconds(2).toMillis());
+        config.setValidationTimeout(Duration.ofSeconds(1).toMillis());
+        config.setMaxLifetime(Duration.ofMinutes(10).toMillis());
+        // an application may start before its database does
+        config.setInitializationFailTimeout(-1);
+        config.setExceptionOverride(new Eviction());
+        return new Hikari(new HikariDataSource(config));
+    }
+
+    /**
+     * Never a query timeout among them: its cancel ends a commit's wait for the standby, and the
+     * commit then seems to have succeeded there.
+     */
+    static String withDefaults(String url) {
+        Map<String, String> defaults = new TreeMap<>(Map.of(
+                "connectTimeout", "2",
+                "loginTimeout", "4",
+                "socketTimeout", "10",
+                "tcpKeepAlive", "true"));
+        String hosts = url.replaceFirst("^jdbc:postgresql:(//([^/?]*))?.*", "$2");
+        if (hosts.contains(",")) {
+            defaults.put("targetServerType", "primary");
+            defaults.put("hostRecheckSeconds", "1");
+        }
+        StringBuilder full = new StringBuilder(url);
+        char before = url.contains("?") ? '&' : '?';
+        for (var entry : defaults.entrySet()) {
+            if (!url.matches(".*[?&]" + entry.getKey() + "=.*")) {
+                full.append(before).append(entry.getKey()).append('=').append(entry.getValue());
+                before = '&';
+            }
+        }
+        return full.toString();
+    }
+
+    /** A server that has become a standby answers every write with an error, for ever. */
+    private static final class Eviction implements SQLExceptionOverride {
+        @java.lang.Override // beside the interface's own type of that name
+        public Override adjudicate(SQLException e) {
+            return SqlStates.isReadOnly(e) ? Override.MUST_EVICT : Override.CONTINUE_EVICT;
+        }
+    }
+
+    /** Keeps HikariCP's types out of the API. */
+    private record Hikari(HikariDataSource pool) implements Pools.Pool {
+
+        @Override
+        public Connection getConnection() throws SQLException {
+            return pool.getConnection();
+        }
+
+        @Override
+        public Connection getConnection(String user, String password) throws SQLException {
+            return pool.getConnection(user, password);
+        }
+
+        @Override
+        public PrintWriter getLogWriter() throws SQLException {
+            return pool.getLogWriter();
+        }
+
+        @Override
+        public void setLogWriter(PrintWriter out) throws SQLException {
+            pool.setLogWriter(out);
+        }
+
+        @Override
+        public void setLoginTimeout(int seconds) throws SQLException {
+            pool.setLoginTimeout(seconds);
+        }
+
+        @Override
+        public int getLoginTimeout() throws SQLException {
+            return pool.getLoginTimeout();
+        }
+
+        @Override
+        public Logger getParentLogger() throws java.sql.SQLFeatureNotSupportedException {
+            return pool.getParentLogger();
+        }
+
+        @Override
+        public <T> T unwrap(Class<T> type) throws SQLException {
+            return type.isInstance(pool) ? type.cast(pool) : pool.unwrap(type);
+        }
+
+        @Override
+        public boolean isWrapperFor(Class<?> type) throws SQLException {
+            return type.isInstance(pool) || pool.isWrapperFor(type);
+        }
+
+        @Override
+        public void close() {
+            pool.close();
+        }
+
+        @Override
+        public String toString() {
+            return pool.toString();
+        }
+    }
+}

@@ -1,0 +1,307 @@
+package io.github.pgquota;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import com.zaxxer.hikari.HikariDataSource;
+import io.github.pgquota.tool.SchemaDump;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.net.URL;
+import java.net.URLClassLoader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import javax.sql.DataSource;
+import org.flywaydb.core.Flyway;
+import org.flywaydb.core.api.MigrationInfo;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.postgresql.ds.PGSimpleDataSource;
+
+/** Any number of processes may migrate a database at once. */
+class BootstrapTest {
+
+    /** A process of its own: waits for a line, then migrates a database from many threads. */
+    static final class Migrator {
+
+        private Migrator() {}
+
+        /** Arguments: URL, user, password, threads. */
+        public static void main(String[] args) throws Exception {
+            PGSimpleDataSource source = source(args[0], args[1], args[2]);
+            System.out.println("ready");
+            System.in.read();
+            Callers.run(Integer.parseInt(args[3]), caller -> {
+                Schema.of(source).migrate();
+                return true;
+            });
+            System.out.println("done");
+        }
+    }
+
+    private static PGSimpleDataSource source(String url, String user, String password) {
+        PGSimpleDataSource source = new PGSimpleDataSource();
+        source.setURL(url);
+        source.setUser(user);
+        source.setPassword(password);
+        return source;
+    }
+
+    private static Process process(String url, int threads) throws IOException {
+        Process process = new ProcessBuilder(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-Xmx128m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-cp", System.getProperty("java.class.path"), Migrator.class.getName(),
+                url, TestDatabase.server().user(), TestDatabase.server().password(),
+                String.valueOf(threads))
+                .redirectErrorStream(true)
+                .start();
+        assertThat(process.inputReader().readLine()).isEqualTo("ready");
+        return process;
+    }
+
+    private static void go(Process process) throws IOException {
+        OutputStream in = process.getOutputStream();
+        in.write('\n');
+        in.flush();
+    }
+
+    private static void assertDone(Process process) throws Exception {
+        String said = new String(
+                process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(said.strip()).isEqualTo("done");
+        assertThat(process.exitValue()).isZero();
+    }
+
+    @Test
+    void manyThreadsAndProcessesMakeOneSchema() throws Exception {
+        try (TestDatabase database = TestDatabase.empty()) {
+            List<Process> processes = new ArrayList<>();
+            for (int i = 0; i < 4; i++) {
+                processes.add(process(database.url(), 10));
+            }
+            DataSource source = database.dataSource();
+            Callers.run(120, caller -> {
+                if (caller < processes.size()) {
+                    go(processes.get(caller));
+                }
+                Schema.of(source).migrate();
+                return true;
+            });
+            for (Process process : processes) {
+                assertDone(process);
+            }
+            assertMigrated(source);
+            // and the current one, again
+            Callers.run(40, caller -> {
+                Schema.of(source).migrate();
+                return true;
+            });
+            assertMigrated(source);
+        }
+    }
+
+    private static void assertMigrated(DataSource source) throws SQLException {
+        Schema.of(source).verify();
+        try (TestDatabase calm = TestDatabase.create()) {
+            assertThat(SchemaDump.of(source, "pgquota"))
+                    .isEqualTo(SchemaDump.of(calm.dataSource(), "pgquota"));
+            String history = "select string_agg(version || ' ' || script || ' ' || success, ', ' "
+                    + "order by installed_rank) from pgquota.schema_history";
+            assertThat(ask(source, history)).isEqualTo(ask(calm.dataSource(), history));
+        }
+    }
+
+    private static String ask(DataSource source, String sql) throws SQLException {
+        try (Connection connection = source.getConnection();
+                Statement statement = connection.createStatement();
+                ResultSet row = statement.executeQuery(sql)) {
+            row.next();
+            return row.getString(1);
+        }
+    }
+
+    private static void execute(DataSource source, String sql) throws SQLException {
+        try (Connection connection = source.getConnection();
+                Statement statement = connection.createStatement()) {
+            statement.execute(sql);
+        }
+    }
+
+    @Test
+    void aSmallPoolSufficesForManyThreads() throws Exception {
+        try (TestDatabase database = TestDatabase.empty();
+                HikariDataSource pool = database.pool(3)) {
+            Callers.run(30, caller -> {
+                Schema.of(pool).migrate();
+                return true;
+            });
+            assertMigrated(pool);
+        }
+    }
+
+    @Test
+    void twoDatabasesOfOneClusterShareTheirRoles() throws Exception {
+        String user = "pgquota_migrator_" + ProcessHandle.current().pid();
+        try (TestDatabase one = TestDatabase.empty(); TestDatabase two = TestDatabase.empty()) {
+            execute(one.dataSource(), "create role " + user + " login superuser");
+            try {
+                Process other = process(two.url(), 5);
+                Callers.run(10, caller -> {
+                    if (caller == 0) {
+                        go(other);
+                    }
+                    Schema.of(source(one.url(), user, "")).migrate();
+                    return true;
+                });
+                assertDone(other);
+                Schema.of(two.dataSource()).verify();
+                Schema.of(one.dataSource()).verify();
+                assertThat(ask(one.dataSource(), "select count(*) from pg_roles where rolname in "
+                        + "('pgquota_owner', 'pgquota_app', 'pgquota_admin', 'pgquota_report')"))
+                        .isEqualTo("4");
+            } finally {
+                execute(one.dataSource(), "drop owned by " + user + "; drop role " + user);
+            }
+        }
+    }
+
+    @Test
+    void anOwnerOfTheDatabaseWhoMayMakeRolesNeedNotBeSuperuser() throws Exception {
+        String user = "pgquota_dba_" + ProcessHandle.current().pid();
+        try (TestDatabase database = TestDatabase.empty()) {
+            DataSource superuser = database.dataSource();
+            execute(superuser, "create role " + user + " login createrole");
+            // as in a cluster where another database was migrated before, by somebody else
+            String admin = TestDatabase.server().major() < 16 ? "" : " with admin option";
+            execute(superuser, "do $$ begin if exists (select from pg_roles where rolname = "
+                    + "'pgquota_owner') then grant pgquota_owner to " + user + admin
+                    + "; end if; end $$");
+            execute(superuser, "grant create on database \"" + database.name() + "\" to " + user);
+            try {
+                DataSource dba = source(database.url(), user, "");
+                Schema.of(dba).migrate();
+                Schema.of(dba).migrate();
+                Schema.of(dba).verify();
+                assertThat(ask(superuser, "select string_agg(distinct "
+                        + "pg_get_userbyid(relowner)::text, ' ') from pg_class "
+                        + "where relnamespace = 'pgquota'::regnamespace "
+                        + "and relname not like 'schema_history%'")).isEqualTo("pgquota_owner");
+            } finally {
+                execute(superuser, "drop owned by " + user + " cascade; drop role " + user);
+            }
+        }
+    }
+
+    @Test
+    void whoMayNotMakeASchemaMayVerifyOne() throws Exception {
+        String user = "pgquota_app_login_" + ProcessHandle.current().pid();
+        try (TestDatabase migrated = TestDatabase.create(); TestDatabase empty = TestDatabase.empty()) {
+            execute(migrated.dataSource(),
+                    "create role " + user + " login in role pgquota_app");
+            try {
+                Schema.of(source(migrated.url(), user, "")).verify();
+                QuotaException.Forbidden e = assertThrows(QuotaException.Forbidden.class,
+                        () -> Schema.of(source(empty.url(), user, "")).migrate());
+                assertThat(e).hasMessageContaining("right");
+                assertThrows(QuotaException.SchemaMismatch.class,
+                        () -> Schema.of(source(empty.url(), user, "")).verify());
+                assertThat(ask(empty.dataSource(),
+                        "select count(*) from pg_namespace where nspname = 'pgquota'"))
+                        .isEqualTo("0");
+            } finally {
+                execute(migrated.dataSource(), "drop role " + user);
+            }
+        }
+    }
+
+    @Test
+    void migratingBesideCallersDisturbsNobody() throws Exception {
+        try (World world = World.create(16)) {
+            world.plan("P", Limit.named("requests").capacity(1_000_000)).tenant("acme", "P");
+            AtomicBoolean migrated = new AtomicBoolean();
+            List<Long> granted = Callers.run(9, caller -> {
+                long mine = 0;
+                if (caller == 0) {
+                    for (int i = 0; i < 5; i++) {
+                        Schema.of(world.database().dataSource()).migrate();
+                    }
+                    migrated.set(true);
+                } else {
+                    while (!migrated.get()) {
+                        world.quotas().consume(Request.of("acme").take("requests", 1)).orThrow();
+                        mine++;
+                    }
+                }
+                return mine;
+            });
+            assertThat(world.rows("select used from pgquota.counter")).containsExactly(
+                    String.valueOf(granted.stream().mapToLong(n -> n).sum()));
+            world.proof();
+        }
+    }
+
+    private static Flyway host(DataSource source, Path folder) throws Exception {
+        Path scripts = Files.createDirectories(folder.resolve("db/migration"));
+        Files.writeString(scripts.resolve("V1__host.sql"), "create table public.host (id int);");
+        URLClassLoader loader = new URLClassLoader(
+                new URL[] {folder.toUri().toURL()}, BootstrapTest.class.getClassLoader());
+        return Flyway.configure(loader).dataSource(source).load();
+    }
+
+    @Test
+    void aHostsOwnFlywaySeesNothingOfOursBeforeOrAfter(@TempDir Path folder) throws Exception {
+        for (boolean hostFirst : new boolean[] {true, false}) {
+            try (TestDatabase database = TestDatabase.empty()) {
+                DataSource source = source(database.url(), TestDatabase.server().user(),
+                        TestDatabase.server().password());
+                Flyway host = host(source, folder);
+                if (hostFirst) {
+                    host.migrate();
+                }
+                Schema.of(source).migrate();
+                host.migrate();
+                host.validate();
+                assertThat(host.info().all()).extracting(MigrationInfo::getScript)
+                        .containsExactly("V1__host.sql");
+                assertThat(ask(source, "select count(*) from public.flyway_schema_history"))
+                        .isEqualTo("1");
+                assertThat(ask(source, "select count(*) from pgquota.schema_history "
+                        + "where script like '%host%'")).isEqualTo("0");
+                assertThat(ask(source, "select string_agg(relname, ' ' order by relname) "
+                        + "from pg_class where relkind = 'r' "
+                        + "and relnamespace = 'public'::regnamespace"))
+                        .isEqualTo("flyway_schema_history host");
+                assertMigrated(source);
+            }
+        }
+    }
+
+    @Test
+    void thePrintedScriptMakesTheSameSchema() throws Exception {
+        try (TestDatabase printed = TestDatabase.empty(); TestDatabase migrated = TestDatabase.create()) {
+            execute(printed.dataSource(), Schema.print());
+            Schema.of(printed.dataSource()).verify();
+            assertThat(withoutHistory(SchemaDump.of(printed.dataSource(), "pgquota")))
+                    .isEqualTo(withoutHistory(SchemaDump.of(migrated.dataSource(), "pgquota")));
+            // and the library takes it as it is
+            Schema.of(printed.dataSource()).migrate();
+            Schema.of(printed.dataSource()).verify();
+        }
+    }
+
+    private static List<String> withoutHistory(String dump) {
+        return java.util.Arrays.stream(dump.split("\n\n"))
+                .filter(part -> !part.contains("schema_history")).toList();
+    }
+}

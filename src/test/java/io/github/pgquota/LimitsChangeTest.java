@@ -1,0 +1,344 @@
+package io.github.pgquota;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.UUID;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
+import org.awaitility.Awaitility;
+import org.junit.jupiter.api.Test;
+
+/** A change is obeyed by all from its commit on, also in the middle of everything. */
+class LimitsChangeTest {
+
+    private static final Request CALL = Request.of("acme/a").take("requests", 1);
+    private static final int CALLERS = 32;
+    private static final int CHANGES = 40;
+
+    private static Limit messages(long capacity, Limit.Mode mode) {
+        return Limit.named("messages").on("requests").capacity(capacity).mode(mode)
+                .per(Window.lifetime());
+    }
+
+    /** What is in force from its commit on; begun and done are nanoseconds around the change. */
+    private record Rule(String how, long capacity, Limit.Mode mode, long begun, long done) {}
+
+    /** What a caller was told, and when it asked and heard. */
+    private record Told(boolean granted, long capacity, Limit.Mode mode, long taken, long asked,
+            long heard) {}
+
+    /** Changes the limit, each time in another way, and notes what holds from then on. */
+    private static final class Administrator {
+        private final Plans plans;
+        private final Random random;
+        private final List<Rule> rules = new ArrayList<>();
+        private long planned;
+        private Limit.Mode mode = Limit.Mode.ENFORCE;
+        private UUID override;
+        private UUID boost;
+        private long boosted;
+        private long overridden;
+
+        Administrator(Plans plans, Random random, long capacity) {
+            this.plans = plans;
+            this.random = random;
+            this.planned = capacity;
+            rules.add(new Rule("start", capacity, mode, Long.MIN_VALUE, Long.MIN_VALUE));
+        }
+
+        void change(long used) {
+            long begun = System.nanoTime();
+            String how = act(Math.max(0, used - 20 + random.nextInt(220)));
+            long capacity = (override == null ? planned : overridden) + (boost == null ? 0 : boosted);
+            rules.add(new Rule(how, capacity, mode, begun, System.nanoTime()));
+        }
+
+        private String act(long capacity) {
+            switch (random.nextInt(5)) {
+                case 0 -> {
+                    mode = mode == Limit.Mode.ENFORCE ? Limit.Mode.OBSERVE : Limit.Mode.ENFORCE;
+                    plans.publish(Plan.named("P").limit(messages(planned, mode)));
+                    return "mode " + mode;
+                }
+                case 1 -> {
+                    if (override != null) {
+                        plans.withdraw("acme", override);
+                        override = null;
+                        return "override withdrawn";
+                    }
+                    overridden = capacity;
+                    override = plans.override(Scope.of("acme"), "messages", capacity,
+                            Instant.EPOCH, null, "test");
+                    return "override " + capacity;
+                }
+                case 2 -> {
+                    if (boost != null) {
+                        plans.withdraw("acme", boost);
+                        boost = null;
+                        return "boost withdrawn";
+                    }
+                    boosted = random.nextInt(100);
+                    boost = plans.boost(Scope.of("acme"), "messages", boosted,
+                            Instant.EPOCH, null, "test");
+                    return "boost " + boosted;
+                }
+                default -> {
+                    planned = capacity;
+                    plans.publish(Plan.named("P").limit(messages(planned, mode)));
+                    return "plan " + capacity;
+                }
+            }
+        }
+    }
+
+    @Test
+    void aLimitThatChangesWhileManyCallIsNeverPassed() throws Exception {
+        long seed = ThreadLocalRandom.current().nextLong();
+        System.out.println("LimitsChangeTest seed " + seed);
+        try (World world = World.create(CALLERS + 2)) {
+            Plans plans = world.quotas().plans("test", "changes");
+            plans.publish(Plan.named("P").limit(messages(100, Limit.Mode.ENFORCE)));
+            plans.assign("acme", "P");
+            Administrator administrator = new Administrator(plans, new Random(seed), 100);
+            AtomicBoolean over = new AtomicBoolean();
+            AtomicLong calls = new AtomicLong();
+            List<List<Told>> told = Callers.run(CALLERS + 1, caller -> {
+                if (caller < CALLERS) {
+                    return call(world.quotas(), over, calls);
+                }
+                try {
+                    for (int i = 0; i < CHANGES; i++) {
+                        long enough = calls.get() + 100;
+                        Awaitility.await().pollInterval(Duration.ofMillis(1))
+                                .until(() -> calls.get() > enough);
+                        administrator.change(world.count(
+                                "select coalesce(sum(used), 0) from pgquota.counter"));
+                    }
+                } finally {
+                    over.set(true);
+                }
+                return List.of();
+            });
+            List<Told> all = told.stream().flatMap(List::stream).toList();
+            all.forEach(t -> assertObeyed(administrator.rules, t));
+            assertThat(all).as("both happened").extracting(Told::granted).contains(true, false);
+            assertThat(world.count("select used from pgquota.counter"))
+                    .isEqualTo(all.stream().filter(Told::granted).count());
+            world.proof();
+        }
+    }
+
+    private static List<Told> call(Quotas quotas, AtomicBoolean over, AtomicLong calls) {
+        List<Told> told = new ArrayList<>();
+        while (!over.get()) {
+            long asked = System.nanoTime();
+            Decision decision = quotas.consume(CALL);
+            Balance b = decision.limits().get(0).balance();
+            told.add(new Told(decision.isGranted(), b.capacity().orElseThrow(), b.mode(),
+                    b.used() + b.held(), asked, System.nanoTime()));
+            calls.incrementAndGet();
+        }
+        return told;
+    }
+
+    /** A call obeyed one of the rules that were in force at some time between question and answer. */
+    private static void assertObeyed(List<Rule> rules, Told told) {
+        List<Rule> possible = new ArrayList<>();
+        for (int i = 0; i < rules.size(); i++) {
+            boolean ended = i + 1 < rules.size() && rules.get(i + 1).done() < told.asked();
+            if (rules.get(i).begun() < told.heard() && !ended) {
+                possible.add(rules.get(i));
+            }
+        }
+        assertThat(possible).as("rules in force for %s", told).anyMatch(
+                r -> r.capacity() == told.capacity() && r.mode() == told.mode());
+        if (told.mode() == Limit.Mode.ENFORCE) {
+            if (told.granted()) {
+                assertThat(told.taken()).as("%s", told).isLessThanOrEqualTo(told.capacity());
+            } else {
+                assertThat(told.taken() + 1).as("%s", told).isGreaterThan(told.capacity());
+            }
+        } else {
+            assertThat(told.granted()).as("%s", told).isTrue();
+        }
+    }
+
+    @Test
+    void aLoweredLimitIsObeyedByTheNextCallAndNothingIsTakenBack() {
+        try (World world = World.with(messages(100, Limit.Mode.ENFORCE))) {
+            Table.run(world, "consume requests 60 | granted 60 | used 60 held 0");
+            world.plan("P", messages(50, Limit.Mode.ENFORCE));
+            Table.run(world, """
+                    consume requests 0 | granted 0                   | used 60 held 0
+                    consume requests 1 | denied messages retry never | used 60 held 0
+                    """);
+            world.plan("P", messages(50, Limit.Mode.OBSERVE));
+            Table.run(world, "consume requests 1 | granted 1 over 1 | used 61 held 0");
+            world.plan("P", messages(62, Limit.Mode.ENFORCE));
+            Table.run(world, """
+                    consume requests 2 | denied messages retry never | used 61 held 0
+                    consume requests 1 | granted 1                   | used 62 held 0
+                    """);
+        }
+    }
+
+    /** A statement that has begun may obey the old limit; one that begins after the commit not. */
+    @Test
+    void aCommitIsTheMomentOfAChange() throws Exception {
+        try (World world = World.with(messages(100, Limit.Mode.ENFORCE));
+                var connection = world.database().connection();
+                var sql = connection.createStatement()) {
+            connection.setAutoCommit(false);
+            sql.execute("insert into pgquota.adjustment "
+                    + "(tenant, scope, limit_name, kind, capacity, from_at) "
+                    + "values ('acme', 'acme', 'messages', 'override', 5, '-infinity')");
+            assertThat(world.quotas().consume(Request.of("acme").take("requests", 6)).isGranted())
+                    .as("not committed yet").isTrue();
+            connection.commit();
+            assertThat(world.quotas().consume(CALL).isGranted()).isFalse();
+        }
+    }
+
+    @Test
+    void aPlanThatBeginsLaterBeginsThen() {
+        try (World world = World.with(messages(100, Limit.Mode.ENFORCE))) {
+            world.clock("2026-03-10T12:00:00Z");
+            world.planFrom("P", Instant.parse("2026-03-11T00:00:00Z"),
+                    messages(200, Limit.Mode.ENFORCE));
+            Table.run(world, """
+                    consume requests 101              | denied messages retry never | used 0 held 0
+                    clock 2026-03-10T23:59:59.999999Z |                             |
+                    consume requests 101              | denied messages retry never | used 0 held 0
+                    clock 2026-03-11T00:00:00Z        |                             |
+                    consume requests 200              | granted 200                 | used 200 held 0
+                    """);
+        }
+    }
+
+    @Test
+    void overridesAndBoostsHoldFromAndUntil() {
+        try (World world = World.with(messages(100, Limit.Mode.ENFORCE),
+                Limit.named("team").on("tokens").level(1).capacity(10).per(Window.lifetime()))) {
+            world.clock("2026-03-10T12:00:00Z");
+            Plans plans = world.quotas().plans();
+            Instant eleventh = Instant.parse("2026-03-11T00:00:00Z");
+            plans.override(Scope.of("acme"), "messages", 20L, eleventh,
+                    Instant.parse("2026-03-12T00:00:00Z"), "audit");
+            plans.boost(Scope.of("acme"), "messages", 5, eleventh, null, "sorry");
+            plans.override(Scope.of("acme/red"), "team", null, Instant.EPOCH, null, "friends");
+            Table.run(world, """
+                    consume requests 21              | granted 21                  | requests used 21 held 0
+                    clock 2026-03-11T00:00:00Z       |                             |
+                    consume requests 5               | denied messages retry never | requests used 21 held 0
+                    consume requests 4               | granted 4                   | requests used 25 held 0
+                    clock 2026-03-12T00:00:00Z       |                             |
+                    consume requests 80              | granted 80                  | requests used 105 held 0
+                    consume requests 1               | denied messages retry never | requests used 105 held 0
+                    acme/red consume tokens 11       | granted 11                  | acme/red tokens used 11 held 0
+                    acme/blue consume tokens 11      | denied team retry never     | acme/red tokens used 11 held 0
+                    """);
+        }
+    }
+
+    @Test
+    void anotherPlanInMidWindowKeepsUsage() {
+        Limit month = Limit.named("messages").on("requests").per(Window.month());
+        try (World world = World.with(month.capacity(100))) {
+            world.plan("BIG", month.capacity(200), Limit.named("tokens").capacity(9));
+            world.plan("DAILY", month.capacity(70).per(Window.day()));
+            Table.run(world, """
+                    clock 2026-03-10T12:00:00Z | |
+                    consume requests 100 | granted 100 | used 100 held 0
+                    """);
+            world.quotas().plans().assign("acme", "BIG");
+            Table.run(world, """
+                    consume requests 101 | denied messages retry 2026-04-01T00:00:00Z | requests used 100 held 0
+                    consume requests 100 tokens 9 | granted requests 100 tokens 9     | requests used 200 held 0
+                    """);
+            world.quotas().plans().assign("acme", "DAILY");
+            // another kind of window has counters of its own
+            Table.run(world, """
+                    consume tokens 1     | UnknownMeter tokens | tokens used 9 held 0
+                    consume requests 71  | denied messages retry never | requests used 200 held 0
+                    consume requests 70  | granted 70          | requests used 270 held 0
+                    """);
+            world.quotas().plans().assign("acme", "P");
+            Table.run(world, """
+                    consume requests 1   | denied messages retry 2026-04-01T00:00:00Z | requests used 270 held 0
+                    clock 2026-04-01T00:00:00Z |             |
+                    consume requests 100 | granted 100       | requests used 370 held 0
+                    """);
+        }
+    }
+
+    @Test
+    void anotherZoneTakesEffectWhenTheRunningWindowEnds() {
+        Limit day = Limit.named("messages").on("requests").capacity(10).per(Window.day());
+        try (World world = World.with(day)) {
+            world.clock("2026-03-10T12:00:00Z");
+            Table.run(world, "consume requests 10 | granted 10 | used 10 held 0");
+            world.quotas().plans().zone("acme", ZoneId.of("Asia/Tokyo"));
+            // midnight in Tokyo is 15:00 UTC: that day ends where the running one does not
+            Table.run(world, """
+                    clock 2026-03-10T15:00:00Z        |                                            |
+                    consume requests 1                | denied messages retry 2026-03-11T00:00:00Z | used 10 held 0
+                    clock 2026-03-10T23:59:59.999999Z |                                            |
+                    consume requests 1                | denied messages retry 2026-03-11T00:00:00Z | used 10 held 0
+                    clock 2026-03-11T00:00:00Z        |                                            |
+                    consume requests 10               | granted 10                                 | window 2 used 10 held 0
+                    consume requests 1                | denied messages retry 2026-03-11T15:00:00Z | window 2 used 10 held 0
+                    clock 2026-03-11T15:00:00Z        |                                            |
+                    consume requests 1                | granted 1                                  | window 3 used 1 held 0
+                    """);
+            assertThat(world.rows("select start_at at time zone 'UTC', end_at at time zone 'UTC' "
+                    + "from pgquota.counter order by start_at")).containsExactly(
+                    "2026-03-10 00:00:00 2026-03-11 00:00:00",
+                    "2026-03-11 00:00:00 2026-03-11 15:00:00",
+                    "2026-03-11 15:00:00 2026-03-12 15:00:00");
+        }
+    }
+
+    @Test
+    void anotherAnchorTakesEffectWhenTheRunningWindowEnds() {
+        Limit month = Limit.named("messages").on("requests").capacity(10).per(Window.month());
+        try (World world = World.with(month)) {
+            world.clock("2026-01-10T12:00:00Z");
+            Table.run(world, "consume requests 10 | granted 10 | used 10 held 0");
+            world.quotas().plans().anchor("acme", LocalDateTime.parse("2026-01-31T06:00:00"));
+            Table.run(world, """
+                    clock 2026-01-31T06:00:00Z | |
+                    consume requests 1  | denied messages retry 2026-02-01T00:00:00Z | used 10 held 0
+                    clock 2026-02-01T00:00:00Z | |
+                    consume requests 10 | granted 10 | window 2 used 10 held 0
+                    consume requests 1  | denied messages retry 2026-02-28T06:00:00Z | window 2 used 10 held 0
+                    clock 2026-02-28T06:00:00Z | |
+                    consume requests 10 | granted 10 | window 3 used 10 held 0
+                    consume requests 1  | denied messages retry 2026-03-31T06:00:00Z | window 3 used 10 held 0
+                    """);
+        }
+    }
+
+    @Test
+    void aClockThatStepsBackStaysInTheNewestWindow() {
+        Limit day = Limit.named("messages").on("requests").capacity(10).per(Window.day());
+        try (World world = World.with(day)) {
+            Table.run(world, """
+                    clock 2026-03-10T23:59:59Z | |
+                    consume requests 9  | granted 9 | used 9 held 0
+                    clock 2026-03-11T00:00:01Z | |
+                    consume requests 4  | granted 4 | window 2 used 4 held 0
+                    clock 2026-03-10T23:59:59Z | |
+                    consume requests 1  | granted 1 | window 1 used 9 held 0, window 2 used 5 held 0
+                    consume requests 6  | denied messages retry 2026-03-12T00:00:00Z | window 2 used 5 held 0
+                    """);
+        }
+    }
+}

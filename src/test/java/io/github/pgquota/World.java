@@ -1,0 +1,253 @@
+package io.github.pgquota;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.zaxxer.hikari.HikariDataSource;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.OffsetDateTime;
+import java.time.ZoneOffset;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.StringJoiner;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A database of a test with plans in it, quotas on it, and a clock that can be set. What the tests
+ * claim is read back from the tables here, never from the library.
+ */
+final class World implements AutoCloseable {
+
+    /** The scope that most tests use. */
+    static final String TENANT = "acme";
+
+    private final TestDatabase database = TestDatabase.create();
+    private final HikariDataSource pool;
+    private final Quotas quotas;
+
+    private World(int connections) {
+        pool = database.pool(connections);
+        quotas = Quotas.on(pool).build();
+    }
+
+    /** An empty one, for a few callers. */
+    static World create() {
+        return new World(8);
+    }
+
+    /** An empty one, for so many callers at once. */
+    static World create(int connections) {
+        return new World(connections);
+    }
+
+    /** A tenant {@link #TENANT} whose plan has these limits. */
+    static World with(Limit... limits) {
+        return create().plan("P", limits).tenant(TENANT, "P");
+    }
+
+    TestDatabase database() {
+        return database;
+    }
+
+    HikariDataSource pool() {
+        return pool;
+    }
+
+    Quotas quotas() {
+        return quotas;
+    }
+
+    /** Publishes the limits as a plan's next version, from now on; the first one since long ago. */
+    World plan(String plan, Limit... limits) {
+        return planFrom(plan, null, limits);
+    }
+
+    /** Publishes a version that is in force from a time on. */
+    World planFrom(String plan, @Nullable Instant from, Limit... limits) {
+        StringJoiner rows = new StringJoiner(", ");
+        List<Object> values = new ArrayList<>();
+        values.add(plan);
+        values.add(from == null ? null : from.atOffset(ZoneOffset.UTC));
+        for (int i = 0; i < limits.length; i++) {
+            rows.add("(" + (i + 1) + ", ?, ?, ?, ?, ?::bigint, ?::bigint, ?, ?, ?::int[], ?)");
+            Limit l = limits[i];
+            values.addAll(java.util.Arrays.asList(l.name(), l.meter(), l.level(),
+                    l.window().text(), l.capacityOrNull(), l.overageOrNull(),
+                    l.mode().name().toLowerCase(Locale.ROOT), l.billed(),
+                    "{" + String.join(",", l.thresholds().stream().map(String::valueOf).toList())
+                            + "}",
+                    l.messageOrNull()));
+        }
+        execute("""
+                with v as (
+                  insert into pgquota.plan_version (plan, version, from_at)
+                  select p.plan, coalesce(max(v.version), 0) + 1, coalesce(p.at,
+                         case when max(v.version) is null then '2000-01-01' else pgquota.clock() end)
+                    from (select ?::text, ?::timestamptz) p (plan, at)
+                    left join pgquota.plan_version v on v.plan = p.plan
+                   group by p.plan, p.at
+                  returning plan, version, from_at
+                ), closed as (
+                  update pgquota.plan_limit l set until_at = greatest(l.from_at, v.from_at)
+                    from v where l.plan = v.plan and l.until_at > v.from_at)
+                insert into pgquota.plan_limit (plan, version, from_at, ord, name, meter, level,
+                       per, capacity, overage, mode, billed, thresholds, message)
+                select v.plan, v.version, v.from_at, l.* from v, (values\s""" + rows + ") l",
+                values.toArray());
+        return this;
+    }
+
+    /** Gives a tenant a plan. */
+    World tenant(String tenant, String plan) {
+        execute("insert into pgquota.tenant (tenant, plan) values (?, ?) "
+                + "on conflict (tenant) do update set plan = excluded.plan", tenant, plan);
+        return this;
+    }
+
+    /** Lets the database's clock stand still at a time. */
+    World clock(String at) {
+        execute("create table if not exists public.test_clock (at timestamptz)");
+        execute("grant select on public.test_clock to public");
+        execute("delete from public.test_clock");
+        execute("insert into public.test_clock values (?::timestamptz)", at);
+        execute("create or replace function pgquota.clock() returns timestamptz language sql "
+                + "volatile as 'select at from public.test_clock'");
+        return this;
+    }
+
+    /** Moves the clock that stands still. */
+    World later(Duration by) {
+        execute("update public.test_clock set at = at + ? * interval '1 millisecond'", by.toMillis());
+        return this;
+    }
+
+    /** The database's time. */
+    Instant now() {
+        return one(OffsetDateTime.class, "select pgquota.clock()").toInstant();
+    }
+
+    /** Runs a statement in a transaction of its own, as the superuser. */
+    int execute(String sql, @Nullable Object... values) {
+        try (Connection connection = database.connection();
+                PreparedStatement statement = connection.prepareStatement(sql)) {
+            for (int i = 0; i < values.length; i++) {
+                statement.setObject(i + 1, values[i]);
+            }
+            return statement.execute() ? 0 : statement.getUpdateCount();
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
+    }
+
+    /** The rows of a query, each with its columns joined by blanks. */
+    List<String> rows(String sql, @Nullable Object... values) {
+        try (Connection connection = database.connection();
+                PreparedStatement statement = connection.prepareStatement(sql)) {
+            for (int i = 0; i < values.length; i++) {
+                statement.setObject(i + 1, values[i]);
+            }
+            List<String> rows = new ArrayList<>();
+            try (ResultSet r = statement.executeQuery()) {
+                while (r.next()) {
+                    StringJoiner row = new StringJoiner(" ");
+                    for (int c = 1; c <= r.getMetaData().getColumnCount(); c++) {
+                        row.add(String.valueOf(r.getString(c)));
+                    }
+                    rows.add(row.toString());
+                }
+            }
+            return rows;
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
+    }
+
+    /** The single value of a query. */
+    <T> T one(Class<T> type, String sql, @Nullable Object... values) {
+        try (Connection connection = database.connection();
+                PreparedStatement statement = connection.prepareStatement(sql)) {
+            for (int i = 0; i < values.length; i++) {
+                statement.setObject(i + 1, values[i]);
+            }
+            try (ResultSet r = statement.executeQuery()) {
+                r.next();
+                return r.getObject(1, type);
+            }
+        } catch (SQLException e) {
+            throw new IllegalStateException(e.getMessage(), e);
+        }
+    }
+
+    /** The single number of a query. */
+    long count(String sql, @Nullable Object... values) {
+        return one(Long.class, "select (" + sql + ")::bigint", values);
+    }
+
+    /** How many rows the engine's tables have, by table: two of these tell that nothing was written. */
+    List<String> written() {
+        return rows("""
+                select 'counter', count(*), coalesce(sum(used + held + entries), 0)
+                  from pgquota.counter
+                union all select 'ledger', count(*), 0 from pgquota.ledger
+                union all select 'hold', count(*), count(*) filter (where state = 'open')
+                  from pgquota.hold
+                union all select 'hold_item', count(*), coalesce(sum(amount), 0)
+                  from pgquota.hold_item
+                union all select 'operation_key', count(*), 0 from pgquota.operation_key
+                union all select 'alert', count(*), 0 from pgquota.alert
+                """);
+    }
+
+    /**
+     * What must be true of the tables whenever nobody writes: the ledger's entries of a billed
+     * counter are a chain without a gap that ends at what is used, and what is held is what the
+     * holds that have not ended hold.
+     */
+    void proof() {
+        assertThat(rows("""
+                select c.scope, c.meter, c.start_at, c.used, c.entries, count(l.entry),
+                       coalesce(sum(l.amount), 0)
+                  from pgquota.counter c
+                  left join pgquota.ledger l on l.tenant = c.tenant and l.counter = c.id
+                 where c.billed
+                 group by c.tenant, c.id
+                having c.used <> coalesce(sum(l.amount), 0) or c.entries <> count(l.entry)
+                    or c.entries <> coalesce(max(l.entry), 0)
+                """)).as("counters and the sums of their ledger").isEmpty();
+        assertThat(rows("""
+                select * from (
+                  select l.*, lag(l.used_after, 1, 0::bigint) over w as before,
+                         lag(l.entry, 1, 0::bigint) over w as entry_before,
+                         lag(l.at, 1, l.at) over w as at_before
+                    from pgquota.ledger l
+                  window w as (partition by l.tenant, l.counter order by l.entry)) l
+                 where used_after <> before + amount or entry <> entry_before + 1 or at < at_before
+                """)).as("the ledger's chains").isEmpty();
+        assertThat(rows("""
+                select c.scope, c.meter, c.start_at, c.held, coalesce(sum(i.amount), 0)
+                  from pgquota.counter c
+                  left join pgquota.hold_item i on i.tenant = c.tenant and i.counter = c.id
+                 group by c.tenant, c.id having c.held <> coalesce(sum(i.amount), 0)
+                """)).as("counters and the sums of their holds").isEmpty();
+        assertThat(rows("""
+                select h.id, h.state, count(i.hold), cardinality(h.counters)
+                  from pgquota.hold h
+                  left join pgquota.hold_item i on i.tenant = h.tenant and i.hold = h.id
+                 group by h.tenant, h.id
+                having count(i.hold) <> case when h.state = 'open' then cardinality(h.counters)
+                                             else 0 end
+                """)).as("holds and their items").isEmpty();
+    }
+
+    @Override
+    public void close() {
+        quotas.close();
+        pool.close();
+        database.close();
+    }
+}
