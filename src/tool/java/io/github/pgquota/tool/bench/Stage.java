@@ -141,8 +141,9 @@ final class Stage implements AutoCloseable {
                 select 't' || i %% %d as tenant, 't' || i %% %1$d || '/s' || i as scope
                   from generate_series(0, %d) i""".formatted(TENANTS, scopes() - 1),
                 """
-                insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed, used)
-                select s.tenant, s.scope, l.meter, l.per, w.start_at, w.end_at, l.billed, s.used
+                insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at,
+                                             billed, used)
+                select s.tenant, s.scope, l.meter, l.per, w.start_at, w.end_at, now(), l.billed, s.used
                   from pgquota.plan_limit l
                   join (select tenant, scope, null as meter, 0 as used from scope
                         union all values ('hot', '%s', 'requests', 0), ('hot', '%s', 'scarce', 100))
