@@ -210,6 +210,20 @@ class PlansTest {
     }
 
     @Test
+    void anUnlimitedLimitStaysSoUnlessItIsOverridden() {
+        room.tenant("free", Limit.named("a").unlimited(), Limit.named("b").capacity(5).allowOverage(2));
+        plans.boost(Scope.of("free"), "a", 4, Instant.now(), null, "test");
+        plans.boost(Scope.of("free"), "b", 4, Instant.now(), null, "test");
+        assertThat(room.rows("select limit_name, capacity, remaining from pgquota.balance "
+                + "where tenant = 'free' order by 1")).containsExactly("a null null", "b 9 9");
+        override("free", "a", 3L);
+        assertThat(room.quotas.consume(Request.of("free").take("a", 8)).isGranted()).isFalse();
+        assertThat(room.quotas.consume(Request.of("free").take("a", 7)).isGranted()).isTrue();
+        assertThat(room.quotas.consume(Request.of("free").take("b", 12)).isGranted()).isFalse();
+        assertThat(room.quotas.consume(Request.of("free").take("b", 11)).isGranted()).isTrue();
+    }
+
+    @Test
     void whatHasNotBegunIsTakenBackWithoutATrace() {
         room.tenant("later", REQUESTS);
         UUID later = plans.override(Scope.of("later"), "requests", 3L, Instant.now().plusSeconds(999),

@@ -227,7 +227,9 @@ final class Model implements Operations, Administration {
 
     @Override
     public void publish(String plan, List<Limit> limits) {
-        plans.computeIfAbsent(plan, p -> new ArrayList<>()).add(new Version(now, limits));
+        List<Version> versions = plans.computeIfAbsent(plan, p -> new ArrayList<>());
+        versions.add(new Version(now, limits));
+        versions.sort(Comparator.comparing(Version::from));
     }
 
     @Override

@@ -39,7 +39,7 @@ final class Program {
         String suffix = "" + NUMBER.incrementAndGet();
         this.database = database;
         this.expected = new Step.Side(model, model, suffix);
-        this.actual = new Step.Side(quotas, new SqlAdministration(database), suffix);
+        this.actual = new Step.Side(quotas, new SqlAdministration(database, quotas), suffix);
     }
 
     /** Runs the steps; null, or the first difference. */
