@@ -40,7 +40,8 @@ record Page(Path path, List<String> prose, List<Block> blocks) {
 
     /** All pages: those at the top and those under docs. */
     static List<Page> all() {
-        try (Stream<Path> top = Files.list(Path.of("")); Stream<Path> docs = Files.walk(Path.of("docs"))) {
+        try (Stream<Path> top = Files.list(Path.of(""));
+                Stream<Path> docs = Files.walk(Path.of("docs"))) {
             return Stream.concat(top, docs)
                     .filter(p -> p.toString().endsWith(".md"))
                     .sorted()

@@ -28,19 +28,21 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * What the documentation shows is true: its Java compiles, its commands and links exist, and what can run
- * does. The words after a fence say how a block is run:
+ * What the documentation shows is true: its Java compiles, its commands and links exist, and what
+ * can run does. The words after a fence say how a block is run:
  *
  * <ul>
  *   <li>{@code java}: compiled; in the README executed too
  *   <li>{@code java at 2026-11-24T09:00:00Z}: executed with the database's clock at that time
- *   <li>{@code sql run ROLE}: executed in that role (none: the superuser), and undone; a block {@code text} after it is what it
- *       prints
+ *   <li>{@code sql run ROLE}: executed in that role (none: the superuser), and undone; a block
+ *       {@code text} after it is what it prints
  * </ul>
  */
 class ReadmeTest {
 
     private static final Path README = Path.of("README.md");
+    private static final Request CALL =
+            Request.of("acme/search/alice").take("requests", 1).take("tokens", 1_200);
 
     /** What the snippets need not say. */
     private static final String HEAD = """
@@ -84,8 +86,8 @@ class ReadmeTest {
         Files.writeString(folder.resolve("plans.yaml"), page.blocks("yaml").get(0).text());
         try (Room room = new Room(TestDatabase.empty())) {
             run(page, page.blocks("java"), room);
-            assertThat(room.rows("select verb, scope, meter, amount, used_after from pgquota.ledger_line "
-                    + "where tenant = 'acme' order by at, operation, meter"))
+            assertThat(room.rows("select verb, scope, meter, amount, used_after "
+                    + "from pgquota.ledger_line where tenant = 'acme' order by at, operation, meter"))
                     .containsExactly(
                             "consume acme requests 1 1",
                             "consume acme tokens 1200 1200",
@@ -194,7 +196,7 @@ class ReadmeTest {
         return line.toString().stripTrailing() + "\n";
     }
 
-    /** Executes blocks in their order, each with a connection of its own in a transaction of its own. */
+    /** Executes blocks in their order, each with a connection in a transaction of its own. */
     private void run(Page page, List<Block> blocks, Room room) throws Exception {
         try (URLClassLoader loader = compile(page, blocks)) {
             Class<?> type = loader.loadClass("io.github.pgquota.doc." + name(page));
@@ -206,8 +208,7 @@ class ReadmeTest {
                     set(made, "connection", connection);
                     set(made, "dsl", DSL.using(room.pool, SQLDialect.POSTGRES));
                     set(made, "quotas", room.quotas);
-                    set(made, "call",
-                            Request.of("acme/search/alice").take("requests", 1).take("tokens", 1_200));
+                    set(made, "call", CALL);
                     set(made, "file", folder.resolve("plans.yaml"));
                     try {
                         type.getMethod("line" + block.line()).invoke(made);
@@ -260,7 +261,8 @@ class ReadmeTest {
                 String[] parts = link.split("#", 2);
                 Path target = parts[0].isEmpty() ? page.path()
                         : page.path().resolveSibling(parts[0]).normalize();
-                if (!Files.exists(target) || parts.length > 1 && !Page.read(target).anchors().contains(parts[1])) {
+                if (!Files.exists(target)
+                        || parts.length > 1 && !Page.read(target).anchors().contains(parts[1])) {
                     broken.add(page.path() + " -> " + link);
                 }
             }
@@ -280,12 +282,15 @@ class ReadmeTest {
         String pom = Files.readString(Path.of("pom.xml"));
         Set<String> commands = new TreeSet<>();
         for (Page page : Page.all()) {
-            page.blocks("sh").forEach(b -> b.text().lines().filter(l -> l.startsWith("mvn ")).forEach(l -> {
-                commands.add(l);
-                words("-P([\\w-]+)", l).forEach(p -> assertThat(pom).as(l).contains("<id>" + p + "</id>"));
-                words("-D([\\w.]+)=", l).stream().filter(d -> !d.equals("test"))
-                        .forEach(d -> assertThat(pom).as(l).contains("<" + d));
-            }));
+            for (Block block : page.blocks("sh")) {
+                block.text().lines().filter(l -> l.startsWith("mvn ")).forEach(commands::add);
+            }
+        }
+        for (String command : commands) {
+            words("-P([\\w-]+)", command).forEach(
+                    p -> assertThat(pom).as(command).contains("<id>" + p + "</id>"));
+            words("-D([\\w.]+)=", command).stream().filter(d -> !d.equals("test")).forEach(
+                    d -> assertThat(pom).as(command).containsPattern("<" + d + "/?>"));
         }
         assertThat(commands).contains("mvn -q -Pdemo", "mvn verify");
         assertThat(Files.readString(Path.of(".ci/run")).replace(" -B -ntp", "").lines())
@@ -299,9 +304,11 @@ class ReadmeTest {
                 String.join("\n", Page.lines(p.path())))));
         named.removeAll(Set.of("who", "why")); // settings of a transaction
         try (Room room = new Room(TestDatabase.create())) {
-            assertThat(room.rows("select relname from pg_class where relnamespace = 'pgquota'::regnamespace "
-                    + "union select proname from pg_proc where pronamespace = 'pgquota'::regnamespace "
-                    + "union select typname from pg_type where typnamespace = 'pgquota'::regnamespace"))
+            assertThat(room.rows("select n.name from pg_namespace s cross join lateral ("
+                    + "select relname from pg_class where relnamespace = s.oid union "
+                    + "select proname from pg_proc where pronamespace = s.oid union "
+                    + "select typname from pg_type where typnamespace = s.oid) n (name) "
+                    + "where s.nspname = 'pgquota'"))
                     .containsAll(named);
         }
         assertThat(named).contains("apply", "balance", "clock");
@@ -315,7 +322,8 @@ class ReadmeTest {
                 raised.addAll(words("'(PQ0\\d\\d)'", Files.readString(script)));
             }
         }
-        Set<String> listed = new TreeSet<>(words("\\| `(PQ0\\d\\d)` ", Files.readString(Path.of("docs/design.md"))));
+        Set<String> listed = new TreeSet<>(
+                words("\\| `(PQ0\\d\\d)` ", Files.readString(Path.of("docs/design.md"))));
         assertThat(listed).isEqualTo(raised).isNotEmpty();
     }
 

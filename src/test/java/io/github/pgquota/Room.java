@@ -29,7 +29,7 @@ final class Room implements AutoCloseable {
         this.plans = quotas.plans();
     }
 
-    /** Publishes a plan of these limits under the tenant's name in capitals, and gives it to the tenant. */
+    /** Publishes a plan of these limits, named after the tenant, and gives it to the tenant. */
     Room tenant(String tenant, Limit... limits) {
         Plan plan = new Plan("PLAN-" + tenant, List.of(limits));
         plans.publish(plan);
