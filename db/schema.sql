@@ -1271,7 +1271,8 @@ CREATE OR REPLACE FUNCTION pgquota.balances(p_scope text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select r.name, r.meter, r.scope, r.mode, r.per, r.capacity, r.used, r.held,
-         greatest(0, r.capacity - r.used - r.held), r.start_at, r.end_at
+         case when r.capacity is not null then greatest(0, r.capacity - r.used - r.held) end,
+         r.start_at, r.end_at
     from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r
    order by r.ord
 $function$; -- owner pgquota_owner

@@ -1014,7 +1014,8 @@ create function pgquota.balances(p_scope text)
   set search_path = pg_catalog, pg_temp
 as $$
   select r.name, r.meter, r.scope, r.mode, r.per, r.capacity, r.used, r.held,
-         greatest(0, r.capacity - r.used - r.held), r.start_at, r.end_at
+         case when r.capacity is not null then greatest(0, r.capacity - r.used - r.held) end,
+         r.start_at, r.end_at
     from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r
    order by r.ord
 $$;

@@ -247,6 +247,10 @@ final class Model implements Operations, Administration {
 
     @Override
     public void withdraw(String tenant, UUID id) {
+        if (adjustments.stream().noneMatch(a -> a.id.equals(id))) {
+            throw new QuotaException.NotFound("override or boost", id, "");
+        }
+        adjustments.removeIf(a -> a.id.equals(id) && !a.from.isBefore(now));
         adjustments.replaceAll(a -> !a.id.equals(id) || a.until.isBefore(now)
                 ? a
                 : new Adjustment(id, a.scope, a.limit, a.boost, a.capacity, a.from, now));
@@ -687,7 +691,7 @@ final class Model implements Operations, Administration {
         capacity = nearest == null ? capacity : nearest.capacity;
         if (capacity != null) {
             for (Adjustment boost : over.stream().filter(a -> a.boost).toList()) {
-                capacity = Math.min(MOST, capacity + boost.capacity);
+                capacity = capacity > MOST - boost.capacity ? MOST : capacity + boost.capacity;
             }
         }
         return capacity;
