@@ -1015,10 +1015,7 @@ create function pgquota.balances(p_scope text)
   set search_path = pg_catalog, pg_temp
 as $$
   select r.name, r.meter, r.scope, r.mode, r.per, r.capacity, r.used, r.held,
-<<<<<<< HEAD
-=======
          -- greatest() would pass over the null of an unlimited limit
->>>>>>> admin
          case when r.capacity is not null then greatest(0, r.capacity - r.used - r.held) end,
          r.start_at, r.end_at
     from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r

@@ -10,11 +10,6 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
-<<<<<<< HEAD
- * Administration: what tenants may use. Each call is a transaction of its own, audited with who,
- * when, why, before and after, and obeyed by every process from its commit on. Needs the database
- * role {@code pgquota_admin}. Safe for concurrent use.
-=======
  * Administration: what tenants may use. Each call is a transaction of its own, audited with who, when,
  * why, before and after, and obeyed by every process from its commit on. Needs the database role
  * {@code pgquota_admin}. Safe for concurrent use.
@@ -28,7 +23,6 @@ import org.jspecify.annotations.Nullable;
  * <p>All methods throw {@link QuotaException.Invalid} for what is malformed, {@link
  * QuotaException.Forbidden} without the role, and {@link QuotaException.Unavailable} or {@link
  * QuotaException.OutcomeUnknown} when the database fails; nothing is changed in part.
->>>>>>> docs
  */
 public interface Plans {
 

@@ -3,11 +3,6 @@ package io.github.pgquota;
 import java.time.Duration;
 
 /**
-<<<<<<< HEAD
- * Housekeeping: ends expired holds, drops what is older than the retention settings, makes
- * partitions of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside
- * callers and in several processes at once; call it every minute or so.
-=======
  * Housekeeping: ends expired holds, drops what is older than the retention settings, makes partitions
  * of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside callers and in
  * several processes at once; call it every minute or so. The database role {@code pgquota_app} is enough.
@@ -16,7 +11,6 @@ import java.time.Duration;
  * timer.scheduleWithFixedDelay(
  *         () -> quotas.upkeep().runOnce(Duration.ofSeconds(5)), 1, 1, TimeUnit.MINUTES);
  * }</pre>
->>>>>>> docs
  */
 public interface Upkeep {
 

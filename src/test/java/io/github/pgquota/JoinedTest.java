@@ -149,11 +149,7 @@ class JoinedTest {
     }
 
     @Test
-<<<<<<< HEAD
-    void aReadOnlyTransactionReadsButChargesNothing() throws Exception {
-=======
     void aReadOnlyTransactionReadsAndChargesNothing() throws Exception {
->>>>>>> verbs
         try (World world = World.with(MESSAGES);
                 Connection connection = world.database().connection()) {
             world.quotas().consume(CALL).orThrow();
@@ -162,11 +158,8 @@ class JoinedTest {
             Operations quotas = world.quotas().within(connection);
             assertThat(quotas.balances(Scope.of("acme")).get(0).used()).isEqualTo(10);
             assertThat(quotas.check(CALL).isGranted()).isTrue();
-<<<<<<< HEAD
-=======
             assertThat(quotas.check(Request.of("acme").take("requests", 91)).isGranted())
                     .isFalse();
->>>>>>> verbs
             QuotaException.Unavailable e = assertThrows(
                     QuotaException.Unavailable.class, () -> quotas.consume(CALL));
             assertThat(e.sqlState()).isEqualTo("25006");

@@ -23,10 +23,6 @@ class RefundTest {
                     refund op requests 4                 | granted requests 4 tokens 0    | requests used 56 held 0, tokens used 100 held 0
                     refund op requests 7                 | RefundTooLarge requests 7 of 6 | requests used 56 held 0
                     refund op requests 6 tokens 101      | RefundTooLarge tokens 101 of 100 | requests used 56 held 0
-<<<<<<< HEAD
-                    refund op bytes 1                    | RefundTooLarge bytes 1 of 0    | requests used 56 held 0
-=======
->>>>>>> verbs
                     refund op requests 6 tokens 1        | granted requests 6 tokens 1    | requests used 50 held 0, tokens used 99 held 0
                     refund op                            | granted requests 0 tokens 99   | requests used 50 held 0, tokens used 0 held 0
                     refund op requests 1                 | RefundTooLarge requests 1 of 0 | requests used 50 held 0

@@ -49,10 +49,6 @@ final class Store {
         }
     }
 
-<<<<<<< HEAD
-    private static void bind(Connection connection, PreparedStatement statement,
-            List<Change> changes)
-=======
     private static void bind(PreparedStatement statement, Change change) throws SQLException {
         var amount = change.amounts().entrySet().iterator().next();
         statement.setString(1, change.verb());
@@ -64,8 +60,8 @@ final class Store {
         statement.setLong(7, amount.getValue());
     }
 
-    private static void bind(Connection connection, PreparedStatement statement, List<Change> changes)
->>>>>>> bench
+    private static void bind(Connection connection, PreparedStatement statement,
+            List<Change> changes)
             throws SQLException {
         int n = changes.size();
         int amounts = changes.stream().mapToInt(c -> c.amounts().size()).sum();
