@@ -956,7 +956,7 @@ begin
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
        and (c.held = 0 or not exists (select from pgquota.hold_item i
                                        where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
-       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
+       and (l.quiet_below is null or p_verb = '{reserve}' or p_amount[1] < l.quiet_below - c.used)
     returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
                   l.mode, c.per, l.capacity, l.ceiling,
                   c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
