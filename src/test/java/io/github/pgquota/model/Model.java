@@ -93,6 +93,8 @@ final class Model implements Operations, Administration {
         boolean billed;
         long used;
         long entries;
+        /** When it was changed last; times never go back in its ledger, whatever the clock does. */
+        Instant last;
 
         Counter(String scope, String meter, Window per, int n, Windows window) {
             this.scope = scope;
@@ -100,6 +102,7 @@ final class Model implements Operations, Administration {
             this.per = per;
             this.n = n;
             this.window = window;
+            this.last = window.start() == null ? Instant.MIN : window.start();
         }
 
         boolean is(String otherScope, Limit limit) {
@@ -129,18 +132,22 @@ final class Model implements Operations, Administration {
         }
     }
 
-    /** A call has one time: now, but within the windows that it charges, if a clock stepped back. */
+    /** A call has one time: now, but if a clock stepped back after the last change that it follows. */
     final class Call {
         final List<Counter> opened = new ArrayList<>();
+        final Set<Counter> changed = new LinkedHashSet<>();
         Instant low = Instant.MIN;
         Instant high = Instant.MAX;
         Instant began = now;
 
-        void charges(Counter counter) {
-            if (counter.window.end() != null) {
-                low = low.isAfter(counter.window.start()) ? low : counter.window.start();
-                high = high.isBefore(counter.window.end()) ? high : counter.window.end();
-            }
+        void follows(List<Leg> legs) {
+            legs.forEach(l -> low = low.isAfter(l.counter.last) ? low : l.counter.last);
+        }
+
+        /** And within the windows that it charges. */
+        void within(List<Leg> legs) {
+            legs.stream().map(l -> l.counter.window.end()).filter(Objects::nonNull)
+                    .forEach(end -> high = high.isBefore(end) ? high : end);
         }
 
         Instant at() {
@@ -150,6 +157,7 @@ final class Model implements Operations, Administration {
         }
 
         void close() {
+            changed.forEach(c -> c.last = at());
             opened.sort(Comparator.comparing((Counter c) -> c.scope).thenComparing(c -> c.meter)
                     .thenComparing(c -> c.per.text()));
             for (Counter counter : opened) {
@@ -385,7 +393,8 @@ final class Model implements Operations, Administration {
                 return at -> new Granted(
                         asked.scope, asked.amounts, amounts, as, at, null, false, false, null);
             }
-            legs.forEach(leg -> call.charges(leg.counter));
+            call.follows(legs);
+            call.within(legs);
             OperationId id = newId(asked.scope.tenant());
             Held hold = verb.equals("reserve") ? open(call, asked, legs, id) : null;
             List<Verdict> verdicts = charge(call, id, asked, legs,
@@ -452,6 +461,7 @@ final class Model implements Operations, Administration {
         requireRoom(asked, legs, c -> uses.applyAsLong(c) + frees.applyAsLong(c));
         Map<Counter, Long> freed = new HashMap<>();
         hold.counters.forEach(c -> freed.put(c, frees.applyAsLong(c)));
+        call.follows(legs);
         hold.state = settles ? Hold.State.SETTLED : late ? Hold.State.EXPIRED : Hold.State.RELEASED;
         OperationId operation = newId(id.tenant());
         List<Verdict> verdicts = charge(call, operation, asked, legs, uses, freed::get);
@@ -477,6 +487,7 @@ final class Model implements Operations, Administration {
                 return denied(asked, legs, null);
             }
             requireRoom(asked, legs, adds);
+            call.follows(legs);
             amounts.forEach((meter, more) -> hold.amounts.merge(meter, more, Long::sum));
             Instant latest = hold.taken.plus(LONGEST_HOLD);
             Instant wanted = now.plus(ttl).isAfter(latest) ? latest : now.plus(ttl);
@@ -516,6 +527,7 @@ final class Model implements Operations, Administration {
                     throw new QuotaException.RefundTooLarge(id, meter, asks, most);
                 }
             }
+            call.follows(legs);
             OperationId operation = newId(id.tenant());
             List<Verdict> verdicts =
                     charge(call, operation, asked, legs, c -> -gives.applyAsLong(c), c -> 0);
@@ -566,6 +578,9 @@ final class Model implements Operations, Administration {
             if (counter.id == 0 && !call.opened.contains(counter)) {
                 counter.billed = legs.stream().anyMatch(l -> l.counter == counter && l.limit.billed());
                 call.opened.add(counter);
+            }
+            if (uses.applyAsLong(counter) != 0 || holdsMore.applyAsLong(counter) != 0) {
+                call.changed.add(counter);
             }
             counter.used += uses.applyAsLong(counter);
             if (counter.billed && uses.applyAsLong(counter) != 0) {
