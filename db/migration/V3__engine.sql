@@ -810,10 +810,19 @@ begin
 
   -- A change that looked granted on windows not yet open may not fit beside those before it.
   if cardinality(v_opened) > 0 then
-    delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
-     where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
-       and not exists (select from unnest(v_legs) l where l.counter = c.id
-                          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check');
+    with gone as (
+      delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
+       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+         and not exists (select from unnest(v_legs) l where l.counter = c.id
+                            and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
+      returning c.tenant, c.scope, c.meter, c.per, c.start_at
+    )
+    update pgquota.counter c set current = true -- the window before it is the newest again
+      from gone g
+     where c.tenant = g.tenant and c.scope = g.scope and c.meter = g.meter and c.per = g.per
+       and c.start_at = (select max(b.start_at) from pgquota.counter b
+                          where b.tenant = g.tenant and b.scope = g.scope and b.meter = g.meter
+                            and b.per = g.per and b.start_at < g.start_at);
   end if;
   if v_write then
     if cardinality(w_holds) > 0 then
