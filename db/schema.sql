@@ -72,6 +72,7 @@ create type pgquota.leg as (
   entries bigint,
   start_at timestamp with time zone,
   end_at timestamp with time zone,
+  last_at timestamp with time zone,
   took bigint
 );
 
@@ -150,6 +151,7 @@ create table pgquota.counter (
   used pgquota.tally default 0 not null,
   held pgquota.tally default 0 not null,
   entries pgquota.tally default 0 not null,
+  last_at timestamp with time zone not null,
   constraint counter_pkey PRIMARY KEY (tenant, id)
 ) with (fillfactor=50); -- owner pgquota_owner
 grant select on pgquota.counter to pgquota_admin;
@@ -262,7 +264,11 @@ create table pgquota.plan_limit (
   per text collate "C" not null,
   capacity pgquota.amount,
   overage pgquota.amount,
-  ceiling bigint generated always as (((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))) stored,
+  ceiling bigint generated always as (
+CASE
+    WHEN (overage IS NOT NULL) THEN ((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))
+    ELSE NULL::bigint
+END) stored,
   mode text collate "C" not null,
   billed boolean not null,
   thresholds integer[] default '{}'::integer[] not null,
@@ -528,6 +534,7 @@ CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key te
  SET enable_mergejoin TO 'off'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
+ SET join_collapse_limit TO '1'
 AS $function$
 declare
   c_most constant bigint := 9223372036854775807;
@@ -543,7 +550,7 @@ begin
     v_now := pgquota.clock();
     v_tenant := split_part(p_scope[1], '/', 1);
     if p_key[1] is not null then
-      select coalesce(pgquota.key_time(p_key[1]) >= v_now - z.key_retention, true)
+      select coalesce(pgquota.key_time(p_key[1]) >= v_now - pgquota.exactly(z.key_retention), true)
              and not exists (select from pgquota.operation_key k
                               where k.tenant = v_tenant and k.key = p_key[1])
         into v_new from pgquota.setting z;
@@ -554,7 +561,8 @@ begin
     update pgquota.counter c
        set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
            held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
+           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int,
+           last_at = greatest(c.last_at, least(pgquota.clock(), c.end_at - interval '1 microsecond'))
       from pgquota.plan_limit l
      where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
                                 from pgquota.tenant t where t.tenant = v_tenant),
@@ -566,10 +574,11 @@ begin
        and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
        and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
+       and (c.held = 0 or not exists (select from pgquota.hold_item i
+                                       where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
        and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-    returning row(1, 'granted', null, null,
-                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
-                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
+    returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
+                  l.mode, c.per, l.capacity, l.ceiling,
                   c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
                   p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
                   '{}', l.message)::pgquota.answer as answer,
@@ -581,7 +590,7 @@ begin
       if p_verb = '{reserve}' then
         v_answer.hold_state := 'open';
         v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
-                                                   (select z.longest_hold from pgquota.setting z));
+                                                   (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
       end if;
       if p_key[1] is not null then
         insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
@@ -677,6 +686,7 @@ declare
   m_tenant text[];      -- those that must be, to open windows
   m_id bigint[];
   v_reap boolean := false;
+  v_opened bigint[] := '{}'; -- counters
   v_write boolean;
   v_missing boolean;
   v_covered boolean;
@@ -810,7 +820,7 @@ begin
         if v_verb = 'extend' then
           v_expires[i] := greatest(v_hold.expires_at, least(
               v_now + p_ttl[i] * interval '1 millisecond',
-              v_hold.taken_at + (select z.longest_hold from pgquota.setting z)));
+              v_hold.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
         end if;
         v_legs := v_legs || array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
       end if;
@@ -866,15 +876,17 @@ begin
     v_low := null; v_high := null;
     v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
     for i in 1 .. v_n loop
+      if v_keys[i] is not null
+         and coalesce(v_status[i], '') not in ('replay', 'key_conflict', 'key_expired') then
+        -- answered at the end, out of the row that the first one writes; a denied one writes none
+        for j in 1 .. i - 1 loop
+          if v_keys[j] = v_keys[i] and v_status[j] = 'granted' then
+            v_status[i] := 'same_key';
+          end if;
+        end loop;
+      end if;
       continue when v_status[i] is not null;
       v_verb := p_verb[i];
-      if v_keys[i] is not null then
-        v_slot := array_position(v_keys, v_keys[i]);
-        if v_slot < i and v_status[v_slot] = 'granted' then
-          v_status[i] := 'same_key'; -- answered at the end, out of the row that the first one writes
-          continue;
-        end if;
-      end if;
       if v_verb = 'refund' and v_to[i] = 0 then
         v_status[i] := 'unknown_operation';
         continue;
@@ -928,6 +940,15 @@ begin
         end if;
         v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
       end loop;
+      if v_verb = 'refund' and v_status[i] is null then
+        for j in i_from[i] .. i_to[i] loop
+          if p_amount[j] > 0 and v_status[i] is null
+             and not exists (select from unnest(v_legs[v_from[i]:v_to[i]]) l where l.meter = p_meter[j]) then
+            v_status[i] := 'refund_too_large'; -- none of it was charged
+            v_detail[i] := '0 ' || p_meter[j];
+          end if;
+        end loop;
+      end if;
       continue when v_status[i] is not null;
       if not v_ok then
         v_status[i] := 'denied';
@@ -942,8 +963,8 @@ begin
         continue when v_leg.mode = 'off';
         v_slot := g_slot[g];
         v_expired := v_expired or v_leg.expired > 0;
+        v_low := greatest(v_low, v_leg.last_at);
         if v_leg.input is not null then
-          v_low := greatest(v_low, v_leg.start_at);
           v_high := least(v_high, v_leg.end_at);
         end if;
         if v_slot is null then
@@ -993,16 +1014,19 @@ begin
       end if;
       update pgquota.counter c set current = false
         from unnest(v_legs) l
-       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
-      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended
+         and l.mode <> 'off' and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check';
+      with o as (
+      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at, billed)
       select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
-             bool_or(l.billed)
+             min(l.start_at), bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
        group by l.scope, l.meter, l.per
        order by l.scope collate "C", l.meter collate "C", l.per collate "C"
-      on conflict do nothing;
+      on conflict do nothing returning id)
+      select v_opened || coalesce(array_agg(id), '{}') into v_opened from o;
       continue;
     elsif not v_covered or v_expired then
       v_reap := v_reap or v_expired;
@@ -1010,12 +1034,12 @@ begin
       l_id := s_id;
       continue;
     else
+      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
       -- Locked and decided: what fits is known, so there is no guard.
       update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at
         from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
        where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
-      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
     end if;
 
     -- Answers, and what is to be written beside the counters.
@@ -1028,7 +1052,7 @@ begin
         v_op[i] := pgquota.operation_id(v_at);
         if p_verb[i] = 'reserve' then
           v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
-                                       (select z.longest_hold from pgquota.setting z));
+                                       (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
           v_state[i] := 'open';
           w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
               p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
@@ -1122,6 +1146,13 @@ begin
     l_id := s_id;
   end loop;
 
+  -- A change that looked granted on windows not yet open may not fit beside those before it.
+  if cardinality(v_opened) > 0 then
+    delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
+     where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+       and not exists (select from unnest(v_legs) l where l.counter = c.id
+                          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check');
+  end if;
   if v_write then
     if cardinality(w_holds) > 0 then
       insert into pgquota.hold select h.* from unnest(w_holds) h;
@@ -1241,7 +1272,9 @@ CREATE OR REPLACE FUNCTION pgquota.balances(p_scope text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   select r.name, r.meter, r.scope, r.mode, r.per, r.capacity, r.used, r.held,
-         greatest(0, r.capacity - r.used - r.held), r.start_at, r.end_at
+         -- greatest() would pass over the null of an unlimited limit
+         case when r.capacity is not null then greatest(0, r.capacity - r.used - r.held) end,
+         r.start_at, r.end_at
     from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r
    order by r.ord
 $function$; -- owner pgquota_owner
@@ -1316,8 +1349,9 @@ begin
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, UTC, or Etc/GMT-2 for two hours east';
   end if;
-  if exists (select from pg_timezone_abbrevs a
-              where a.abbrev = upper(p_zone) and (a.is_dst or a.utc_offset <> interval '0')) then
+  -- WET too, which is not UTC in summer
+  if upper(p_zone) not in ('UTC', 'UCT', 'GMT', 'ZULU')
+     and exists (select from pg_timezone_abbrevs a where a.abbrev = upper(p_zone)) then
     raise exception 'is an abbreviation, which means an offset without summer time'
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
@@ -1332,6 +1366,12 @@ grant execute on function pgquota.clock() to pgquota_admin;
 grant execute on function pgquota.clock() to pgquota_app;
 grant execute on function pgquota.clock() to pgquota_report;
 
+CREATE OR REPLACE FUNCTION pgquota.exactly(p_span interval)
+ RETURNS interval
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((EXTRACT(epoch FROM p_span))::double precision * '00:00:01'::interval); -- owner pgquota_owner
+
 CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time zone)
  RETURNS SETOF pgquota.leg
  LANGUAGE sql
@@ -1339,8 +1379,9 @@ CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_
 AS $function$
   select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries,
-         c.start_at, c.end_at, coalesce(i.amount, 0)
+         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
+         x.expired, c.entries, c.start_at, c.end_at, c.last_at,
+         coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
@@ -1348,6 +1389,9 @@ AS $function$
                         where x.meter = u.meter) m
     left join pgquota.hold_item i
       on i.tenant = h.tenant and i.counter = u.counter and i.expires_at = h.expires_at and i.hold = h.id
+     and i.expires_at > p_now
+   cross join lateral (select coalesce(sum(e.amount), 0)::bigint as expired from pgquota.hold_item e
+                        where e.tenant = h.tenant and e.counter = u.counter and e.expires_at <= p_now) x
     left join lateral (select * from unnest(pgquota.resolve(array[h.scope], '{1}', '{null}', '{0}', p_now)) r
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
@@ -1654,7 +1698,8 @@ CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, 
 AS $function$
   select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
+         c.start_at, c.end_at, c.last_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -1663,6 +1708,8 @@ AS $function$
              and e.at = pgquota.operation_at(p_operation) and e.amount > 0
            group by e.counter) e
     join pgquota.counter c on c.tenant = p_tenant and c.id = e.counter
+   cross join lateral (select coalesce(sum(i.amount), 0)::bigint as expired from pgquota.hold_item i
+                        where i.tenant = p_tenant and i.counter = e.counter and i.expires_at <= p_now) x
     left join lateral (select -sum(x.amount)::bigint as given
                          from pgquota.ledger x
                         where x.tenant = p_tenant and x.ref = p_operation and x.verb = 'refund'
@@ -1742,8 +1789,11 @@ begin
                 v_line.used - v_old.used, v_line.used);
       end if;
     end if;
-    update pgquota.counter c set used = v_new.used, held = v_new.held, entries = v_new.entries
-     where c.tenant = p_tenant and c.id = v_old.id and c is distinct from v_new;
+    v_new.last_at := greatest(v_old.last_at, v_now);
+    update pgquota.counter c
+       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at
+     where c.tenant = p_tenant and c.id = v_old.id
+       and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
     if found then
       perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
     end if;
@@ -1786,9 +1836,9 @@ begin
   select coalesce(array_agg(
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
-                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
+                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
                  null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
-         greatest(v_now, max(c.start_at))
+         greatest(v_now, max(c.last_at))
     into v_legs, v_at
     from pgquota.counter c
     left join lateral (
@@ -1799,7 +1849,7 @@ begin
    where c.tenant = v_tenant and c.id = any (v_ids) and c.end_at > v_now and c.used > 0;
   if not p_dry_run and cardinality(v_legs) > 0 then
     v_operation := pgquota.operation_id(v_at);
-    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int
+    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int, last_at = v_at
       from unnest(v_legs) l
      where c.tenant = v_tenant and c.id = l.counter;
     insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
@@ -1836,11 +1886,13 @@ declare
   v_anchor timestamp;
   v_overrides bigint[];
   v_boost numeric;
+  v_capacity bigint;
+  v_overage bigint;
 begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
-                       l.capacity, l.ceiling, coalesce(c.billed, l.billed),
+                       l.capacity, l.ceiling, case when c.end_at > p_now then c.billed else l.billed end,
                        l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, null)::pgquota.leg),
+                       c.start_at, c.end_at, c.last_at, null)::pgquota.leg),
          bool_or(t.adjusted),
          bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
     into v_legs, v_adjusted, v_special
@@ -1871,10 +1923,21 @@ begin
        where a.tenant = v_tenant and a.limit_name = v_leg.name
          and a.from_at <= p_now and a.until_at > p_now
          and starts_with(v_leg.scope || '/', a.scope || '/');
-      v_boost := least(c_most, coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
-                                                           else v_overrides[1] end);
-      v_legs[g].ceiling := v_boost + (v_leg.ceiling - v_leg.capacity);
-      v_legs[g].capacity := v_boost;
+      if v_overrides is not null or v_boost is not null then
+        select case when v_overrides is null then v_leg.capacity else v_overrides[1] end, l.overage
+          into v_capacity, v_overage
+          from pgquota.setting z
+          left join pgquota.tenant t on t.tenant = v_tenant
+          join pgquota.plan_limit l
+            on l.plan = coalesce(t.plan, z.default_plan) and l.meter = v_leg.meter and l.name = v_leg.name
+           and l.until_at > p_now and l.from_at <= p_now;
+        if v_capacity is not null then -- least() passes over a null, which says unlimited
+          v_capacity := least(c_most, v_capacity + coalesce(v_boost, 0));
+        end if;
+        v_legs[g].capacity := v_capacity;
+        v_legs[g].ceiling := v_capacity + case when v_overage < c_most then v_overage
+                                               when v_overage = c_most then c_most - 1 end;
+      end if;
     end if;
     if v_leg.counter is null or v_leg.end_at <= p_now then
       -- The newest window has ended, or there is none. While it runs it counts, whatever zone or anchor
@@ -1886,6 +1949,7 @@ begin
         from pgquota.window_at(v_leg.per, p_now, v_zone, v_anchor) w;
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
+      v_legs[g].last_at := v_leg.start_at;
       v_legs[g].counter := null;
       v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
@@ -1916,7 +1980,7 @@ CREATE OR REPLACE FUNCTION pgquota.seen_keys(p_verb text[], p_scope text[], p_ke
  STABLE
 AS $function$
   select q.change::int,
-         case when k.answers is null or k.at < p_now - z.key_retention then 'key_expired'
+         case when k.answers is null or k.at < p_now - pgquota.exactly(z.key_retention) then 'key_expired'
               when d.field is not null then 'key_conflict'
               else 'replay' end,
          d.field
@@ -1930,7 +1994,7 @@ AS $function$
            from unnest(p_change, p_meter, p_amount) m (change, meter, amount)
           where m.change = q.change) m
    cross join lateral (
-         select case when k.verb <> q.verb then 'verb'
+         select case when k.verb <> case q.verb when 'check' then 'consume' else q.verb end then 'verb'
                      when k.scope <> q.scope then 'scope'
                      when k.ref is distinct from q.ref then 'ref'
                      when k.ttl is distinct from q.ttl then 'ttl'
@@ -1939,7 +2003,7 @@ AS $function$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or pgquota.key_time(q.key) < p_now - z.key_retention)
+          or pgquota.key_time(q.key) < p_now - pgquota.exactly(z.key_retention))
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.upkeep(p_task text, p_most integer)
@@ -1969,9 +2033,8 @@ begin
               join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
              order by c.id for no key update of c skip locked) l;
     if v_ids is not null then
-      perform pgquota.reap(v_tenants, v_ids, v_now);
+      v_done := pgquota.reap(v_tenants, v_ids, v_now);
     end if;
-    v_done := coalesce(cardinality(v_ids), 0);
   when 'ended' then
     -- Not before the last of its units is back: its counters ask it.
     delete from pgquota.hold h

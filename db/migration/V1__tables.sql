@@ -92,7 +92,8 @@ create table pgquota.plan_limit (
   capacity pgquota.amount,
   -- how far above the capacity a request may still go: 0 denies, null never denies
   overage pgquota.amount,
-  ceiling bigint generated always as (capacity + least(overage, 4611686018427387903)) stored,
+  ceiling bigint generated always as (
+    case when overage is not null then capacity + least(overage, 4611686018427387903) end) stored,
   mode text collate "C" not null check (mode in ('enforce', 'observe', 'off')),
   billed boolean not null,
   thresholds int[] not null default '{}'
@@ -154,6 +155,7 @@ create table pgquota.counter (
   used pgquota.tally not null default 0,
   held pgquota.tally not null default 0,
   entries pgquota.tally not null default 0,
+  last_at timestamptz not null, -- of the last operation: a clock that steps back does not disorder the ledger
   primary key (tenant, id)
 ) with (fillfactor = 50);
 create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;

@@ -1,6 +1,11 @@
 -- The engine: pgquota.apply decides and writes, in one call, for one change or many.
 set local role pgquota_owner;
 
+-- A span of a setting, in seconds: a day of an interval would be as long as the session's zone has it.
+create function pgquota.exactly(p_span interval) returns interval
+  language sql immutable
+  return extract(epoch from p_span) * interval '1 second';
+
 -- An operation's id is a UUIDv7 (RFC 9562): milliseconds, then the microseconds in place of the first
 -- random bits, then 62 random bits. So it sorts by time and holds the exact time of its ledger entries.
 create function pgquota.operation_id(p_at timestamptz) returns uuid
@@ -26,7 +31,7 @@ create type pgquota.leg as (
   change int, input int, amount bigint, ord int, name text, meter text, scope text, mode text, per text,
   capacity bigint, ceiling bigint, billed boolean, thresholds int[], message text,
   counter bigint, ended bigint, used bigint, held bigint, expired bigint, entries bigint,
-  start_at timestamptz, end_at timestamptz,
+  start_at timestamptz, end_at timestamptz, last_at timestamptz,
   took bigint -- of a hold: what it still takes here; of a refund: what is left to give back
 );
 
@@ -50,11 +55,13 @@ declare
   v_anchor timestamp;
   v_overrides bigint[];
   v_boost numeric;
+  v_capacity bigint;
+  v_overage bigint;
 begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
-                       l.capacity, l.ceiling, coalesce(c.billed, l.billed),
+                       l.capacity, l.ceiling, case when c.end_at > p_now then c.billed else l.billed end,
                        l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, null)::pgquota.leg),
+                       c.start_at, c.end_at, c.last_at, null)::pgquota.leg),
          bool_or(t.adjusted),
          bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
     into v_legs, v_adjusted, v_special
@@ -85,10 +92,21 @@ begin
        where a.tenant = v_tenant and a.limit_name = v_leg.name
          and a.from_at <= p_now and a.until_at > p_now
          and starts_with(v_leg.scope || '/', a.scope || '/');
-      v_boost := least(c_most, coalesce(v_boost, 0) + case when v_overrides is null then v_leg.capacity
-                                                           else v_overrides[1] end);
-      v_legs[g].ceiling := v_boost + (v_leg.ceiling - v_leg.capacity);
-      v_legs[g].capacity := v_boost;
+      if v_overrides is not null or v_boost is not null then
+        select case when v_overrides is null then v_leg.capacity else v_overrides[1] end, l.overage
+          into v_capacity, v_overage
+          from pgquota.setting z
+          left join pgquota.tenant t on t.tenant = v_tenant
+          join pgquota.plan_limit l
+            on l.plan = coalesce(t.plan, z.default_plan) and l.meter = v_leg.meter and l.name = v_leg.name
+           and l.until_at > p_now and l.from_at <= p_now;
+        if v_capacity is not null then -- least() passes over a null, which says unlimited
+          v_capacity := least(c_most, v_capacity + coalesce(v_boost, 0));
+        end if;
+        v_legs[g].capacity := v_capacity;
+        v_legs[g].ceiling := v_capacity + case when v_overage < c_most then v_overage
+                                               when v_overage = c_most then c_most - 1 end;
+      end if;
     end if;
     if v_leg.counter is null or v_leg.end_at <= p_now then
       -- The newest window has ended, or there is none. While it runs it counts, whatever zone or anchor
@@ -100,6 +118,7 @@ begin
         from pgquota.window_at(v_leg.per, p_now, v_zone, v_anchor) w;
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
+      v_legs[g].last_at := v_leg.start_at;
       v_legs[g].counter := null;
       v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
@@ -123,8 +142,9 @@ create function pgquota.hold_legs(p_change int, p_tenant text, p_hold uuid, p_no
 as $$
   select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries,
-         c.start_at, c.end_at, coalesce(i.amount, 0)
+         coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
+         x.expired, c.entries, c.start_at, c.end_at, c.last_at,
+         coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
@@ -132,6 +152,9 @@ as $$
                         where x.meter = u.meter) m
     left join pgquota.hold_item i
       on i.tenant = h.tenant and i.counter = u.counter and i.expires_at = h.expires_at and i.hold = h.id
+     and i.expires_at > p_now
+   cross join lateral (select coalesce(sum(e.amount), 0)::bigint as expired from pgquota.hold_item e
+                        where e.tenant = h.tenant and e.counter = u.counter and e.expires_at <= p_now) x
     left join lateral (select * from unnest(pgquota.resolve(array[h.scope], '{1}', '{null}', '{0}', p_now)) r
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
@@ -146,7 +169,8 @@ create function pgquota.refund_legs(p_change int, p_tenant text, p_operation uui
 as $$
   select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held, 0::bigint, c.entries, c.start_at, c.end_at,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
+         c.start_at, c.end_at, c.last_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -155,6 +179,8 @@ as $$
              and e.at = pgquota.operation_at(p_operation) and e.amount > 0
            group by e.counter) e
     join pgquota.counter c on c.tenant = p_tenant and c.id = e.counter
+   cross join lateral (select coalesce(sum(i.amount), 0)::bigint as expired from pgquota.hold_item i
+                        where i.tenant = p_tenant and i.counter = e.counter and i.expires_at <= p_now) x
     left join lateral (select -sum(x.amount)::bigint as given
                          from pgquota.ledger x
                         where x.tenant = p_tenant and x.ref = p_operation and x.verb = 'refund'
@@ -210,7 +236,7 @@ create function pgquota.seen_keys(
   language sql stable
 as $$
   select q.change::int,
-         case when k.answers is null or k.at < p_now - z.key_retention then 'key_expired'
+         case when k.answers is null or k.at < p_now - pgquota.exactly(z.key_retention) then 'key_expired'
               when d.field is not null then 'key_conflict'
               else 'replay' end,
          d.field
@@ -224,7 +250,7 @@ as $$
            from unnest(p_change, p_meter, p_amount) m (change, meter, amount)
           where m.change = q.change) m
    cross join lateral (
-         select case when k.verb <> q.verb then 'verb'
+         select case when k.verb <> case q.verb when 'check' then 'consume' else q.verb end then 'verb'
                      when k.scope <> q.scope then 'scope'
                      when k.ref is distinct from q.ref then 'ref'
                      when k.ttl is distinct from q.ttl then 'ttl'
@@ -233,7 +259,7 @@ as $$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or pgquota.key_time(q.key) < p_now - z.key_retention)
+          or pgquota.key_time(q.key) < p_now - pgquota.exactly(z.key_retention))
 $$;
 
 -- Ends what has expired on counters that the caller has locked, and gives their units back. Holds are
@@ -322,6 +348,7 @@ declare
   m_tenant text[];      -- those that must be, to open windows
   m_id bigint[];
   v_reap boolean := false;
+  v_opened bigint[] := '{}'; -- counters
   v_write boolean;
   v_missing boolean;
   v_covered boolean;
@@ -455,7 +482,7 @@ begin
         if v_verb = 'extend' then
           v_expires[i] := greatest(v_hold.expires_at, least(
               v_now + p_ttl[i] * interval '1 millisecond',
-              v_hold.taken_at + (select z.longest_hold from pgquota.setting z)));
+              v_hold.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
         end if;
         v_legs := v_legs || array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
       end if;
@@ -511,15 +538,17 @@ begin
     v_low := null; v_high := null;
     v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
     for i in 1 .. v_n loop
+      if v_keys[i] is not null
+         and coalesce(v_status[i], '') not in ('replay', 'key_conflict', 'key_expired') then
+        -- answered at the end, out of the row that the first one writes; a denied one writes none
+        for j in 1 .. i - 1 loop
+          if v_keys[j] = v_keys[i] and v_status[j] = 'granted' then
+            v_status[i] := 'same_key';
+          end if;
+        end loop;
+      end if;
       continue when v_status[i] is not null;
       v_verb := p_verb[i];
-      if v_keys[i] is not null then
-        v_slot := array_position(v_keys, v_keys[i]);
-        if v_slot < i and v_status[v_slot] = 'granted' then
-          v_status[i] := 'same_key'; -- answered at the end, out of the row that the first one writes
-          continue;
-        end if;
-      end if;
       if v_verb = 'refund' and v_to[i] = 0 then
         v_status[i] := 'unknown_operation';
         continue;
@@ -573,6 +602,15 @@ begin
         end if;
         v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
       end loop;
+      if v_verb = 'refund' and v_status[i] is null then
+        for j in i_from[i] .. i_to[i] loop
+          if p_amount[j] > 0 and v_status[i] is null
+             and not exists (select from unnest(v_legs[v_from[i]:v_to[i]]) l where l.meter = p_meter[j]) then
+            v_status[i] := 'refund_too_large'; -- none of it was charged
+            v_detail[i] := '0 ' || p_meter[j];
+          end if;
+        end loop;
+      end if;
       continue when v_status[i] is not null;
       if not v_ok then
         v_status[i] := 'denied';
@@ -587,8 +625,8 @@ begin
         continue when v_leg.mode = 'off';
         v_slot := g_slot[g];
         v_expired := v_expired or v_leg.expired > 0;
+        v_low := greatest(v_low, v_leg.last_at);
         if v_leg.input is not null then
-          v_low := greatest(v_low, v_leg.start_at);
           v_high := least(v_high, v_leg.end_at);
         end if;
         if v_slot is null then
@@ -638,16 +676,19 @@ begin
       end if;
       update pgquota.counter c set current = false
         from unnest(v_legs) l
-       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
-      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended
+         and l.mode <> 'off' and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check';
+      with o as (
+      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at, billed)
       select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
-             bool_or(l.billed)
+             min(l.start_at), bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
        group by l.scope, l.meter, l.per
        order by l.scope collate "C", l.meter collate "C", l.per collate "C"
-      on conflict do nothing;
+      on conflict do nothing returning id)
+      select v_opened || coalesce(array_agg(id), '{}') into v_opened from o;
       continue;
     elsif not v_covered or v_expired then
       v_reap := v_reap or v_expired;
@@ -655,12 +696,12 @@ begin
       l_id := s_id;
       continue;
     else
+      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
       -- Locked and decided: what fits is known, so there is no guard.
       update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at
         from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
        where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
-      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
     end if;
 
     -- Answers, and what is to be written beside the counters.
@@ -673,7 +714,7 @@ begin
         v_op[i] := pgquota.operation_id(v_at);
         if p_verb[i] = 'reserve' then
           v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
-                                       (select z.longest_hold from pgquota.setting z));
+                                       (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
           v_state[i] := 'open';
           w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
               p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
@@ -767,6 +808,13 @@ begin
     l_id := s_id;
   end loop;
 
+  -- A change that looked granted on windows not yet open may not fit beside those before it.
+  if cardinality(v_opened) > 0 then
+    delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
+     where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+       and not exists (select from unnest(v_legs) l where l.counter = c.id
+                          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check');
+  end if;
   if v_write then
     if cardinality(w_holds) > 0 then
       insert into pgquota.hold select h.* from unnest(w_holds) h;
@@ -866,6 +914,7 @@ create function pgquota.apply(
   set enable_mergejoin = off
   set enable_seqscan = off
   set jit = off
+  set join_collapse_limit = 1
 as $$
 declare
   c_most constant bigint := 9223372036854775807;
@@ -881,7 +930,7 @@ begin
     v_now := pgquota.clock();
     v_tenant := split_part(p_scope[1], '/', 1);
     if p_key[1] is not null then
-      select coalesce(pgquota.key_time(p_key[1]) >= v_now - z.key_retention, true)
+      select coalesce(pgquota.key_time(p_key[1]) >= v_now - pgquota.exactly(z.key_retention), true)
              and not exists (select from pgquota.operation_key k
                               where k.tenant = v_tenant and k.key = p_key[1])
         into v_new from pgquota.setting z;
@@ -892,7 +941,8 @@ begin
     update pgquota.counter c
        set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
            held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
+           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int,
+           last_at = greatest(c.last_at, least(pgquota.clock(), c.end_at - interval '1 microsecond'))
       from pgquota.plan_limit l
      where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
                                 from pgquota.tenant t where t.tenant = v_tenant),
@@ -904,10 +954,11 @@ begin
        and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
        and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
+       and (c.held = 0 or not exists (select from pgquota.hold_item i
+                                       where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
        and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-    returning row(1, 'granted', null, null,
-                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
-                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
+    returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
+                  l.mode, c.per, l.capacity, l.ceiling,
                   c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
                   p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
                   '{}', l.message)::pgquota.answer as answer,
@@ -919,7 +970,7 @@ begin
       if p_verb = '{reserve}' then
         v_answer.hold_state := 'open';
         v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
-                                                   (select z.longest_hold from pgquota.setting z));
+                                                   (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
       end if;
       if p_key[1] is not null then
         insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
@@ -964,7 +1015,9 @@ create function pgquota.balances(p_scope text)
   set search_path = pg_catalog, pg_temp
 as $$
   select r.name, r.meter, r.scope, r.mode, r.per, r.capacity, r.used, r.held,
-         greatest(0, r.capacity - r.used - r.held), r.start_at, r.end_at
+         -- greatest() would pass over the null of an unlimited limit
+         case when r.capacity is not null then greatest(0, r.capacity - r.used - r.held) end,
+         r.start_at, r.end_at
     from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r
    order by r.ord
 $$;

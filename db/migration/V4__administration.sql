@@ -117,8 +117,9 @@ begin
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, UTC, or Etc/GMT-2 for two hours east';
   end if;
-  if exists (select from pg_timezone_abbrevs a
-              where a.abbrev = upper(p_zone) and (a.is_dst or a.utc_offset <> interval '0')) then
+  -- WET too, which is not UTC in summer
+  if upper(p_zone) not in ('UTC', 'UCT', 'GMT', 'ZULU')
+     and exists (select from pg_timezone_abbrevs a where a.abbrev = upper(p_zone)) then
     raise exception 'is an abbreviation, which means an offset without summer time'
       using errcode = 'PQ001', column = p_field, detail = p_zone,
             hint = 'use the name of a region such as Europe/Berlin, or Etc/GMT-1 for one hour east';
@@ -290,9 +291,9 @@ begin
   select coalesce(array_agg(
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
-                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
+                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
                  null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
-         greatest(v_now, max(c.start_at))
+         greatest(v_now, max(c.last_at))
     into v_legs, v_at
     from pgquota.counter c
     left join lateral (
@@ -303,7 +304,7 @@ begin
    where c.tenant = v_tenant and c.id = any (v_ids) and c.end_at > v_now and c.used > 0;
   if not p_dry_run and cardinality(v_legs) > 0 then
     v_operation := pgquota.operation_id(v_at);
-    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int
+    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int, last_at = v_at
       from unnest(v_legs) l
      where c.tenant = v_tenant and c.id = l.counter;
     insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
@@ -505,8 +506,11 @@ begin
                 v_line.used - v_old.used, v_line.used);
       end if;
     end if;
-    update pgquota.counter c set used = v_new.used, held = v_new.held, entries = v_new.entries
-     where c.tenant = p_tenant and c.id = v_old.id and c is distinct from v_new;
+    v_new.last_at := greatest(v_old.last_at, v_now);
+    update pgquota.counter c
+       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at
+     where c.tenant = p_tenant and c.id = v_old.id
+       and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
     if found then
       perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
     end if;
@@ -521,8 +525,8 @@ comment on function pgquota.repair(text) is
   'Brings a tenant''s counters back to what ledger and holds say, by visible ledger entries, and returns '
   'the differences that are gone; a ledger that is broken in itself stays as it is';
 
--- A batch of housekeeping of at most about p_most rows; returns how many were done, fewer than p_most
--- when nothing is left. Each call is a transaction of its own. It waits for nobody: what others have locked
+-- A batch of housekeeping of about p_most rows; returns how many were done. Nothing is left when that is
+-- fewer than p_most; of holds and partitions, when it is 0. Each call is a transaction of its own. It waits for nobody: what others have locked
 -- is left for the next time.
 --   holds       expired holds give their units back           ended       old ended holds go
 --   keys        answers to old keys go: a UUIDv7 tells its own age, of others a stub stays, so that an old
@@ -555,9 +559,8 @@ begin
               join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
              order by c.id for no key update of c skip locked) l;
     if v_ids is not null then
-      perform pgquota.reap(v_tenants, v_ids, v_now);
+      v_done := pgquota.reap(v_tenants, v_ids, v_now);
     end if;
-    v_done := coalesce(cardinality(v_ids), 0);
   when 'ended' then
     -- Not before the last of its units is back: its counters ask it.
     delete from pgquota.hold h

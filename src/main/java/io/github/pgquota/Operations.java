@@ -14,11 +14,12 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Safe for concurrent use, except where {@link Quotas#within} says otherwise.
  *
- * <p>All verbs throw {@link QuotaException.UnknownTenant} (no plan), {@link
- * QuotaException.UnknownMeter} (no limit applies), {@link QuotaException.Unavailable} (certainly
- * not applied), {@link QuotaException.OutcomeUnknown} (perhaps applied), {@link
- * QuotaException.KeyConflict} and {@link QuotaException.KeyExpired}, and within a transaction
- * {@link QuotaException.RetryTransaction}.
+ * <p>All verbs throw {@link QuotaException.Invalid} (malformed), {@link QuotaException.Forbidden}
+ * (the database's user may not), {@link QuotaException.SchemaMismatch} (no schema), {@link
+ * QuotaException.UnknownTenant} (no plan), {@link QuotaException.UnknownMeter} (no limit applies),
+ * {@link QuotaException.Unavailable} (certainly not applied), {@link QuotaException.OutcomeUnknown}
+ * (perhaps applied), {@link QuotaException.KeyConflict} and {@link QuotaException.KeyExpired}, and
+ * within a transaction {@link QuotaException.RetryTransaction}.
  */
 public interface Operations {
 

@@ -6,6 +6,16 @@ import org.jspecify.annotations.Nullable;
 /**
  * What the library throws. The kinds say what happened and what can be done; their fields carry the
  * values. A denial is not among them unless {@link Decision#orThrow} asks for it.
+ *
+ * <pre>{@code
+ * try {
+ *     quotas.consume(call.key(id)).orThrow();
+ * } catch (QuotaException.OutcomeUnknown e) {
+ *     quotas.consume(call.key(id)).orThrow(); // with a key: the one true answer
+ * } catch (QuotaException.Exceeded e) {
+ *     return tooManyRequests(e.denied().retryAfter());
+ * }
+ * }</pre>
  */
 public abstract sealed class QuotaException extends RuntimeException {
 

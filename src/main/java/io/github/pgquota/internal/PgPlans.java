@@ -46,11 +46,13 @@ import org.jspecify.annotations.Nullable;
 /** Administration: writes settings, and calls the functions that guard what must not be written. */
 final class PgPlans implements Plans {
 
-    private static final Field<OffsetDateTime> NOW = Routines.clock();
+    static final Field<OffsetDateTime> NOW = Routines.clock();
     /** Not the times: jOOQ cannot read infinity. */
     private static final List<Field<?>> LIMIT = List.of(PLAN_LIMIT.NAME, PLAN_LIMIT.METER, PLAN_LIMIT.LEVEL,
             PLAN_LIMIT.PER, PLAN_LIMIT.CAPACITY, PLAN_LIMIT.OVERAGE, PLAN_LIMIT.MODE, PLAN_LIMIT.BILLED,
             PLAN_LIMIT.THRESHOLDS, PLAN_LIMIT.MESSAGE);
+    /** The first of a month, a Monday, midnight: the column's default. */
+    static final LocalDateTime NO_ANCHOR = LocalDateTime.of(2001, 1, 1, 0, 0);
     private static final LocalDateTime EARLIEST = LocalDateTime.of(1900, 1, 1, 0, 0);
     private static final LocalDateTime LATEST = LocalDateTime.of(2200, 12, 31, 23, 59, 59);
 
@@ -104,13 +106,8 @@ final class PgPlans implements Plans {
 
     @Override
     public void anchor(String tenant, @Nullable LocalDateTime anchor) {
-        if (anchor != null && (anchor.isBefore(EARLIEST) || anchor.isAfter(LATEST))) {
-            throw new QuotaException.Invalid("anchor", anchor, "must be in the years 1900 to 2200");
-        }
-        change(sql -> anchor == null
-                ? sql.update(TENANT).set(TENANT.ANCHOR, DSL.defaultValue(TENANT.ANCHOR))
-                        .where(TENANT.TENANT_.eq(tenant(tenant))).execute()
-                : set(sql, tenant, TENANT.ANCHOR, anchor));
+        LocalDateTime from = anchor == null ? NO_ANCHOR : anchor(anchor);
+        change(sql -> set(sql, tenant, TENANT.ANCHOR, from));
     }
 
     @Override
@@ -127,22 +124,24 @@ final class PgPlans implements Plans {
 
     @Override
     public void withdraw(String tenant, UUID adjustment) {
-        change(sql -> {
-            var mine = ADJUSTMENT.TENANT.eq(tenant).and(ADJUSTMENT.ID.eq(adjustment));
-            OffsetDateTime now = sql.select(NOW).fetchSingle().value1();
-            int done = sql.deleteFrom(ADJUSTMENT).where(mine).and(ADJUSTMENT.FROM_AT.ge(now)).execute();
-            if (done == 0) {
-                done = sql.update(ADJUSTMENT)
-                        .set(ADJUSTMENT.UNTIL_AT, DSL.least(ADJUSTMENT.UNTIL_AT, DSL.val(now)))
-                        .where(mine)
-                        .execute();
-            }
-            if (done == 0) {
-                throw new QuotaException.NotFound("override or boost", adjustment,
-                        "it was never made for tenant " + tenant + ", or withdrawn before it began");
-            }
-            return done;
-        });
+        change(sql -> withdraw(sql, tenant, adjustment));
+    }
+
+    static int withdraw(DSLContext sql, String tenant, UUID adjustment) {
+        var mine = ADJUSTMENT.TENANT.eq(tenant).and(ADJUSTMENT.ID.eq(adjustment));
+        OffsetDateTime now = sql.select(NOW).fetchSingle().value1();
+        int done = sql.deleteFrom(ADJUSTMENT).where(mine).and(ADJUSTMENT.FROM_AT.ge(now)).execute();
+        if (done == 0) {
+            done = sql.update(ADJUSTMENT)
+                    .set(ADJUSTMENT.UNTIL_AT, DSL.least(ADJUSTMENT.UNTIL_AT, DSL.val(now)))
+                    .where(mine)
+                    .execute();
+        }
+        if (done == 0) {
+            throw new QuotaException.NotFound("override or boost", adjustment,
+                    "it was never made for tenant " + tenant + ", or withdrawn before it began");
+        }
+        return done;
     }
 
     @Override
@@ -158,12 +157,32 @@ final class PgPlans implements Plans {
 
     @Override
     public List<String> diff(Path yaml) {
-        throw new UnsupportedOperationException();
+        PlanFile file = PlanFile.read(yaml);
+        try {
+            change(sql -> {
+                throw new RolledBack(PlanChanges.apply(sql, file));
+            });
+        } catch (RolledBack told) {
+            return told.lines;
+        }
+        throw new IllegalStateException("was not rolled back");
     }
 
     @Override
     public List<String> apply(Path yaml) {
-        throw new UnsupportedOperationException();
+        PlanFile file = PlanFile.read(yaml);
+        return change(sql -> PlanChanges.apply(sql, file));
+    }
+
+    /** Ends a transaction that was only to tell what it would do. */
+    private static final class RolledBack extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+        private final transient List<String> lines;
+
+        RolledBack(List<String> lines) {
+            super(null, null, false, false);
+            this.lines = lines;
+        }
     }
 
     /**
@@ -199,12 +218,12 @@ final class PgPlans implements Plans {
         }
     }
 
-    private static int publish(DSLContext sql, Plan plan, @Nullable Instant from) {
+    static int publish(DSLContext sql, Plan plan, @Nullable Instant from) {
         JSONB limits = JSONB.valueOf(JSONArray.toJSONString(plan.limits().stream().map(PgPlans::fields).toList()));
         return Routines.publish(sql.configuration(), plan.name(), limits, from == null ? null : time(from));
     }
 
-    private static Map<String, @Nullable Object> fields(Limit limit) {
+    static Map<String, @Nullable Object> fields(Limit limit) {
         Map<String, @Nullable Object> fields = new LinkedHashMap<>();
         fields.put("name", limit.name());
         fields.put("meter", limit.meter());
@@ -242,7 +261,7 @@ final class PgPlans implements Plans {
                 Arrays.asList(row.getThresholds()), row.getMessage(), row.getBilled());
     }
 
-    private static <T> int set(DSLContext sql, String tenant, Field<T> field, @Nullable T value) {
+    static <T> int set(DSLContext sql, String tenant, Field<T> field, @Nullable T value) {
         return sql.insertInto(TENANT, TENANT.TENANT_, field)
                 .values(tenant(tenant), value)
                 .onConflict(TENANT.TENANT_)
@@ -251,7 +270,7 @@ final class PgPlans implements Plans {
                 .execute();
     }
 
-    private static UUID adjust(DSLContext sql, String kind, Scope scope, String limit,
+    static UUID adjust(DSLContext sql, String kind, Scope scope, String limit,
             @Nullable Long capacity, Instant from, @Nullable Instant until, @Nullable String reason) {
         if (until != null && !until.isAfter(from)) {
             throw new QuotaException.Invalid("until", until, "must be after from, " + from);
@@ -308,6 +327,13 @@ final class PgPlans implements Plans {
         }
     }
 
+    static LocalDateTime anchor(LocalDateTime anchor) {
+        if (anchor.isBefore(EARLIEST) || anchor.isAfter(LATEST)) {
+            throw new QuotaException.Invalid("anchor", anchor, "must be in the years 1900 to 2200");
+        }
+        return anchor;
+    }
+
     private static String tenant(String tenant) {
         if (Scope.of(tenant).level() > 0) {
             throw new QuotaException.Invalid("tenant", tenant, "contains a slash");
@@ -316,7 +342,7 @@ final class PgPlans implements Plans {
     }
 
     /** Java's name of UTC is Z; all others are the same in the tz database. */
-    private static String name(ZoneId zone) {
+    static String name(ZoneId zone) {
         return zone.getId().equals("Z") ? "UTC" : zone.getId();
     }
 

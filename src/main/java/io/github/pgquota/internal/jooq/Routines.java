@@ -8,6 +8,7 @@ import io.github.pgquota.internal.jooq.routines.AddLedgerPartitions;
 import io.github.pgquota.internal.jooq.routines.CheckPlan;
 import io.github.pgquota.internal.jooq.routines.CheckZone;
 import io.github.pgquota.internal.jooq.routines.Clock;
+import io.github.pgquota.internal.jooq.routines.Exactly;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
 import io.github.pgquota.internal.jooq.routines.KeyTime;
@@ -54,6 +55,7 @@ import org.jooq.Configuration;
 import org.jooq.Field;
 import org.jooq.JSONB;
 import org.jooq.Result;
+import org.jooq.types.YearToSecond;
 
 
 /**
@@ -151,6 +153,44 @@ public class Routines {
      */
     public static Field<OffsetDateTime> clock() {
         Clock f = new Clock();
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.exactly</code>
+     */
+    public static YearToSecond exactly(
+          Configuration configuration
+        , YearToSecond pSpan
+    ) {
+        Exactly f = new Exactly();
+        f.setPSpan(pSpan);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.exactly</code> as a field.
+     */
+    public static Field<YearToSecond> exactly(
+          YearToSecond pSpan
+    ) {
+        Exactly f = new Exactly();
+        f.setPSpan(pSpan);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.exactly</code> as a field.
+     */
+    public static Field<YearToSecond> exactly(
+          Field<YearToSecond> pSpan
+    ) {
+        Exactly f = new Exactly();
+        f.setPSpan(pSpan);
 
         return f.asField();
     }

@@ -1,0 +1,244 @@
+package io.github.pgquota.model;
+
+import io.github.pgquota.Limit;
+import io.github.pgquota.OperationId;
+import io.github.pgquota.Operations;
+import io.github.pgquota.Request;
+import io.github.pgquota.Scope;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.UUID;
+import java.util.stream.IntStream;
+
+/** A step of a program. It names tenants A and B; what was made before by numbers that wrap. */
+sealed interface Step {
+
+    /** One of the two that a program runs on: the model or the database. */
+    final class Side {
+        final Operations verbs;
+        final Administration administration;
+        final String suffix;
+        final List<OperationId> operations = new ArrayList<>();
+        final List<OperationId> holds = new ArrayList<>();
+        final List<UUID> adjustments = new ArrayList<>();
+        Instant now;
+
+        Side(Operations verbs, Administration administration, String suffix) {
+            this.verbs = verbs;
+            this.administration = administration;
+            this.suffix = suffix;
+        }
+
+        /** Programs share a database, so each has tenants and plans of its own. */
+        String own(String name) {
+            return name.charAt(0) + suffix + name.substring(1);
+        }
+
+        Request own(Request request) {
+            return new Request(new Scope(own(request.scope().path())), request.amounts(), request.key());
+        }
+
+        OperationId pick(List<OperationId> from, int number) {
+            return from.isEmpty() || number < 0
+                    ? new OperationId(own("A"), UUID.fromString("01900000-0000-7000-8000-000000000000"))
+                    : from.get(number % from.size());
+        }
+    }
+
+    /** The step's outcome, which must be the same on both sides; may throw it. */
+    Object run(Side side) throws Exception;
+
+    /** Smaller steps that may fail in the same way. */
+    default List<Step> smaller() {
+        return List.of();
+    }
+
+    /** Time: a step forward or back, or to just before or at the end of a window or hold. */
+    record Clock(Duration by, int boundary, boolean before) implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            side.administration.clock(side.now);
+            return "";
+        }
+    }
+
+    /** A plan's next version. */
+    record Publish(String plan, List<Limit> limits) implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            side.administration.publish(side.own(plan), limits);
+            return "";
+        }
+
+        @Override
+        public List<Step> smaller() {
+            return IntStream.range(0, limits.size())
+                    .mapToObj(i -> (Step) new Publish(plan, without(limits, i))).toList();
+        }
+    }
+
+    /** A tenant's settings. */
+    record Settings(String tenant, String plan, ZoneId zone, LocalDateTime anchor) implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            side.administration.tenant(
+                    side.own(tenant), plan == null ? null : side.own(plan), zone, anchor);
+            return "";
+        }
+    }
+
+    /** An override or a boost. */
+    record Adjust(String scope, String limit, boolean boost, Long capacity, Duration in, Duration lasts)
+            implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            Instant from = side.now.plus(in);
+            side.adjustments.add(side.administration.adjust(
+                    new Scope(side.own(scope)), limit, boost, capacity, from, from.plus(lasts)));
+            return "";
+        }
+    }
+
+    /** The end of one of tenant A's overrides or boosts. */
+    record Withdraw(int number) implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            if (!side.adjustments.isEmpty()) {
+                UUID id = side.adjustments.get(number % side.adjustments.size());
+                side.administration.withdraw(side.own("A"), id);
+            }
+            return "";
+        }
+    }
+
+    /** A verb with a request. */
+    record Take(String verb, Request request, Duration ttl) implements Step {
+        @Override
+        public Object run(Side side) {
+            Request own = side.own(request);
+            return switch (verb) {
+                case "consume" -> side.verbs.consume(own);
+                case "consumeUpTo" -> side.verbs.consumeUpTo(own);
+                case "record" -> side.verbs.record(own);
+                case "reserve" -> side.verbs.reserve(own, ttl);
+                case "check" -> side.verbs.check(own);
+                default -> throw new IllegalStateException(verb);
+            };
+        }
+
+        @Override
+        public List<Step> smaller() {
+            return Step.smaller(request).stream().map(r -> (Step) new Take(verb, r, ttl)).toList();
+        }
+    }
+
+    /** Several requests in one call. */
+    record Batch(List<Request> requests) implements Step {
+        @Override
+        public Object run(Side side) {
+            return side.verbs.consumeAll(requests.stream().map(side::own).toList());
+        }
+
+        @Override
+        public List<Step> smaller() {
+            List<Step> smaller = new ArrayList<>();
+            for (int i = 0; i < requests.size(); i++) {
+                smaller.add(new Batch(without(requests, i)));
+                for (Request request : Step.smaller(requests.get(i))) {
+                    List<Request> other = new ArrayList<>(requests);
+                    other.set(i, request);
+                    smaller.add(new Batch(other));
+                }
+            }
+            return smaller;
+        }
+    }
+
+    /** The end of a hold. */
+    record Settle(int hold, Map<String, Long> amounts) implements Step {
+        @Override
+        public Object run(Side side) {
+            return side.verbs.settle(side.pick(side.holds, hold), amounts);
+        }
+
+        @Override
+        public List<Step> smaller() {
+            return Step.smaller(amounts).stream().map(a -> (Step) new Settle(hold, a)).toList();
+        }
+    }
+
+    /** The end of a hold, nothing charged. */
+    record Release(int hold) implements Step {
+        @Override
+        public Object run(Side side) {
+            return side.verbs.release(side.pick(side.holds, hold));
+        }
+    }
+
+    /** More time and units for a hold. */
+    record Extend(int hold, Map<String, Long> amounts, Duration ttl, String key) implements Step {
+        @Override
+        public Object run(Side side) {
+            return side.verbs.extend(side.pick(side.holds, hold), amounts, ttl, key);
+        }
+
+        @Override
+        public List<Step> smaller() {
+            return Step.smaller(amounts).stream().map(a -> (Step) new Extend(hold, a, ttl, key)).toList();
+        }
+    }
+
+    /** Units given back. */
+    record Refund(int operation, Map<String, Long> amounts, String key) implements Step {
+        @Override
+        public Object run(Side side) {
+            return side.verbs.refund(side.pick(side.operations, operation), amounts, key);
+        }
+
+        @Override
+        public List<Step> smaller() {
+            return Step.smaller(amounts).stream().map(a -> (Step) new Refund(operation, a, key)).toList();
+        }
+    }
+
+    /** A look. */
+    record Look(String scope) implements Step {
+        @Override
+        public Object run(Side side) {
+            return side.verbs.balances(new Scope(side.own(scope)));
+        }
+    }
+
+    private static List<Request> smaller(Request request) {
+        List<Request> smaller = new ArrayList<>();
+        if (request.key() != null) {
+            smaller.add(request.key(null));
+        }
+        if (request.amounts().size() > 1) {
+            smaller(request.amounts()).forEach(a -> smaller.add(new Request(request.scope(), a, request.key())));
+        }
+        return smaller;
+    }
+
+    private static List<Map<String, Long>> smaller(Map<String, Long> amounts) {
+        List<Map<String, Long>> smaller = new ArrayList<>();
+        for (String meter : amounts.keySet()) {
+            Map<String, Long> fewer = new TreeMap<>(amounts);
+            fewer.remove(meter);
+            smaller.add(fewer);
+        }
+        return smaller;
+    }
+
+    private static <T> List<T> without(List<T> list, int index) {
+        List<T> fewer = new ArrayList<>(list);
+        fewer.remove(index);
+        return fewer;
+    }
+}
