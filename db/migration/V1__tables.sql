@@ -155,6 +155,7 @@ create table pgquota.counter (
   used pgquota.tally not null default 0,
   held pgquota.tally not null default 0,
   entries pgquota.tally not null default 0,
+  last_at timestamptz not null, -- of the last operation: a clock that steps back does not disorder the ledger
   primary key (tenant, id)
 ) with (fillfactor = 50);
 create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;

@@ -31,7 +31,7 @@ create type pgquota.leg as (
   change int, input int, amount bigint, ord int, name text, meter text, scope text, mode text, per text,
   capacity bigint, ceiling bigint, billed boolean, thresholds int[], message text,
   counter bigint, ended bigint, used bigint, held bigint, expired bigint, entries bigint,
-  start_at timestamptz, end_at timestamptz,
+  start_at timestamptz, end_at timestamptz, last_at timestamptz,
   took bigint -- of a hold: what it still takes here; of a refund: what is left to give back
 );
 
@@ -61,7 +61,7 @@ begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
                        l.capacity, l.ceiling, case when c.end_at > p_now then c.billed else l.billed end,
                        l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, null)::pgquota.leg),
+                       c.start_at, c.end_at, c.last_at, null)::pgquota.leg),
          bool_or(t.adjusted),
          bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
     into v_legs, v_adjusted, v_special
@@ -118,6 +118,7 @@ begin
         from pgquota.window_at(v_leg.per, p_now, v_zone, v_anchor) w;
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
+      v_legs[g].last_at := v_leg.start_at;
       v_legs[g].counter := null;
       v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
@@ -142,7 +143,8 @@ as $$
   select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
-         x.expired, c.entries, c.start_at, c.end_at, coalesce(i.amount, 0)
+         x.expired, c.entries, c.start_at, c.end_at, c.last_at,
+         coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
@@ -168,7 +170,7 @@ as $$
   select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
-         c.start_at, c.end_at,
+         c.start_at, c.end_at, c.last_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -623,8 +625,8 @@ begin
         continue when v_leg.mode = 'off';
         v_slot := g_slot[g];
         v_expired := v_expired or v_leg.expired > 0;
+        v_low := greatest(v_low, v_leg.last_at);
         if v_leg.input is not null then
-          v_low := greatest(v_low, v_leg.start_at);
           v_high := least(v_high, v_leg.end_at);
         end if;
         if v_slot is null then
@@ -674,11 +676,12 @@ begin
       end if;
       update pgquota.counter c set current = false
         from unnest(v_legs) l
-       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended;
+       where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended
+         and l.mode <> 'off' and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check';
       with o as (
-      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed)
+      insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at, billed)
       select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
-             bool_or(l.billed)
+             min(l.start_at), bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
@@ -693,12 +696,12 @@ begin
       l_id := s_id;
       continue;
     else
+      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
       -- Locked and decided: what fits is known, so there is no guard.
       update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at
         from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
        where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
-      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
     end if;
 
     -- Answers, and what is to be written beside the counters.
@@ -938,7 +941,8 @@ begin
     update pgquota.counter c
        set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
            held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int
+           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int,
+           last_at = greatest(c.last_at, least(pgquota.clock(), c.end_at - interval '1 microsecond'))
       from pgquota.plan_limit l
      where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
                                 from pgquota.tenant t where t.tenant = v_tenant),
@@ -953,9 +957,8 @@ begin
        and (c.held = 0 or not exists (select from pgquota.hold_item i
                                        where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
        and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
-    returning row(1, 'granted', null, null,
-                  greatest(c.start_at, least(pgquota.clock(), c.end_at - interval '1 microsecond')),
-                  false, false, null, null, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling,
+    returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
+                  l.mode, c.per, l.capacity, l.ceiling,
                   c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
                   p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
                   '{}', l.message)::pgquota.answer as answer,

@@ -291,9 +291,9 @@ begin
   select coalesce(array_agg(
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
-                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at,
+                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
                  null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
-         greatest(v_now, max(c.start_at))
+         greatest(v_now, max(c.last_at))
     into v_legs, v_at
     from pgquota.counter c
     left join lateral (
@@ -304,7 +304,7 @@ begin
    where c.tenant = v_tenant and c.id = any (v_ids) and c.end_at > v_now and c.used > 0;
   if not p_dry_run and cardinality(v_legs) > 0 then
     v_operation := pgquota.operation_id(v_at);
-    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int
+    update pgquota.counter c set used = 0, entries = c.entries + c.billed::int, last_at = v_at
       from unnest(v_legs) l
      where c.tenant = v_tenant and c.id = l.counter;
     insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
@@ -506,8 +506,11 @@ begin
                 v_line.used - v_old.used, v_line.used);
       end if;
     end if;
-    update pgquota.counter c set used = v_new.used, held = v_new.held, entries = v_new.entries
-     where c.tenant = p_tenant and c.id = v_old.id and c is distinct from v_new;
+    v_new.last_at := greatest(v_old.last_at, v_now);
+    update pgquota.counter c
+       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at
+     where c.tenant = p_tenant and c.id = v_old.id
+       and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
     if found then
       perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
     end if;

@@ -44,7 +44,7 @@ final class Generator {
     List<Step> program() {
         List<Step> steps = new ArrayList<>();
         steps.add(publish("P"));
-        steps.add(chance(3) ? publish("Q") : publish("P"));
+        steps.add(publish("Q"));
         steps.add(settings("A"));
         steps.add(settings("B"));
         int length = 20 + random.nextInt(20);

@@ -93,6 +93,7 @@ final class Model implements Operations, Administration {
         boolean billed;
         long used;
         long entries;
+        Instant last;
 
         Counter(String scope, String meter, Window per, int n, Windows window) {
             this.scope = scope;
@@ -100,6 +101,7 @@ final class Model implements Operations, Administration {
             this.per = per;
             this.n = n;
             this.window = window;
+            this.last = window.start() == null ? Instant.MIN : window.start();
         }
 
         boolean is(String otherScope, Limit limit) {
@@ -129,16 +131,24 @@ final class Model implements Operations, Administration {
         }
     }
 
-    /** A call has one time: now, but within the windows that it charges, if a clock stepped back. */
+    /**
+     * A call has one time: now, but within the windows that it charges, and not before what its
+     * counters have seen, if a clock stepped back.
+     */
     final class Call {
         final List<Counter> opened = new ArrayList<>();
+        final Map<Counter, long[]> sums = new HashMap<>();
         Instant low = Instant.MIN;
         Instant high = Instant.MAX;
         Instant began = now;
 
+        void touches(Counter counter) {
+            low = low.isAfter(counter.last) ? low : counter.last;
+        }
+
         void charges(Counter counter) {
+            touches(counter);
             if (counter.window.end() != null) {
-                low = low.isAfter(counter.window.start()) ? low : counter.window.start();
                 high = high.isBefore(counter.window.end()) ? high : counter.window.end();
             }
         }
@@ -156,6 +166,11 @@ final class Model implements Operations, Administration {
                 counters.add(counter);
                 counter.id = counters.size();
             }
+            sums.forEach((counter, sum) -> {
+                if (sum[0] != 0 || sum[1] != 0) {
+                    counter.last = at();
+                }
+            });
         }
     }
 
@@ -227,7 +242,9 @@ final class Model implements Operations, Administration {
 
     @Override
     public void publish(String plan, List<Limit> limits) {
-        plans.computeIfAbsent(plan, p -> new ArrayList<>()).add(new Version(now, limits));
+        List<Version> versions = plans.computeIfAbsent(plan, p -> new ArrayList<>());
+        versions.add(new Version(now, limits));
+        versions.sort(Comparator.comparing(Version::from));
     }
 
     @Override
@@ -245,6 +262,10 @@ final class Model implements Operations, Administration {
 
     @Override
     public void withdraw(String tenant, UUID id) {
+        if (adjustments.stream().noneMatch(a -> a.id.equals(id))) {
+            throw new QuotaException.NotFound("override or boost", id, "");
+        }
+        adjustments.removeIf(a -> a.id.equals(id) && !a.from.isBefore(now));
         adjustments.replaceAll(a -> !a.id.equals(id) || a.until.isBefore(now)
                 ? a
                 : new Adjustment(id, a.scope, a.limit, a.boost, a.capacity, a.from, now));
@@ -561,6 +582,10 @@ final class Model implements Operations, Administration {
                 counter.billed = legs.stream().anyMatch(l -> l.counter == counter && l.limit.billed());
                 call.opened.add(counter);
             }
+            call.touches(counter);
+            long[] sum = call.sums.computeIfAbsent(counter, c -> new long[2]);
+            sum[0] += uses.applyAsLong(counter);
+            sum[1] += holdsMore.applyAsLong(counter);
             counter.used += uses.applyAsLong(counter);
             if (counter.billed && uses.applyAsLong(counter) != 0) {
                 ledger.add(new Entry(counter, ++counter.entries, asked.verb, uses.applyAsLong(counter),
@@ -685,7 +710,7 @@ final class Model implements Operations, Administration {
         capacity = nearest == null ? capacity : nearest.capacity;
         if (capacity != null) {
             for (Adjustment boost : over.stream().filter(a -> a.boost).toList()) {
-                capacity = Math.min(MOST, capacity + boost.capacity);
+                capacity = capacity > MOST - boost.capacity ? MOST : capacity + boost.capacity;
             }
         }
         return capacity;

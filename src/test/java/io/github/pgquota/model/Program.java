@@ -26,7 +26,7 @@ final class Program {
 
     private static final AtomicInteger NUMBER = new AtomicInteger();
     private static final Pattern ID =
-            Pattern.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}");
+            Pattern.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}");
 
     private final DataSource database;
     private final Model model = new Model();
@@ -39,7 +39,7 @@ final class Program {
         String suffix = "" + NUMBER.incrementAndGet();
         this.database = database;
         this.expected = new Step.Side(model, model, suffix);
-        this.actual = new Step.Side(quotas, new SqlAdministration(database), suffix);
+        this.actual = new Step.Side(quotas, new SqlAdministration(database, quotas), suffix);
     }
 
     /** Runs the steps; null, or the first difference. */
@@ -72,6 +72,9 @@ final class Program {
         }
         Object wanted = run(step, expected);
         Object got = run(step, actual);
+        for (int i = 0; i < actual.adjustments.size(); i++) {
+            ids.put(actual.adjustments.get(i).toString(), expected.adjustments.get(i).toString());
+        }
         if (wanted instanceof Granted w && got instanceof Granted g) {
             learn(w, g);
         } else if (wanted instanceof List<?> w && got instanceof List<?> g && w.size() == g.size()) {

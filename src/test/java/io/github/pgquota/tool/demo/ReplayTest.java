@@ -1,6 +1,7 @@
 package io.github.pgquota.tool.demo;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.tuple;
 
 import io.github.pgquota.TestDatabase;
 import java.io.IOException;
@@ -17,6 +18,7 @@ import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -137,13 +139,13 @@ class ReplayTest {
                 """);
         Map<String, Object> json = replay(0, trace, "--plan", "PRO", "--tenants", "7");
         assertThat(limits(json)).extracting(
-                        l -> l.get("tenant").toString().replaceFirst("^replay-[^-]*-[^-]*-[^-]*-", ""),
+                        l -> l.get("tenant").toString().replaceFirst("^replay(-[^-]*){3}-", ""),
                         l -> l.get("meter"), l -> l.get("used"))
                 .containsExactly(
-                        org.assertj.core.groups.Tuple.tuple("acme", "requests", 2L),
-                        org.assertj.core.groups.Tuple.tuple("acme", "tokens", 44L),
-                        org.assertj.core.groups.Tuple.tuple("Zoë, Ltd", "requests", 1L),
-                        org.assertj.core.groups.Tuple.tuple("Zoë, Ltd", "tokens", 22L));
+                        tuple("acme", "requests", 2L),
+                        tuple("acme", "tokens", 44L),
+                        tuple("Zoë, Ltd", "requests", 1L),
+                        tuple("Zoë, Ltd", "tokens", 22L));
         assertThat(err.toString()).contains("--tenants is not used: the trace names 2");
     }
 
@@ -178,6 +180,106 @@ class ReplayTest {
         assertThat(over).isPositive();
         assertThat(json).containsEntry("overage", over).containsEntry("max_over", 0L);
         assertThat(limits(json).get(1)).containsEntry("over", over);
+    }
+
+    /** Limits that are no built-in ones, and what becomes of 400 calls of one tenant. */
+    static Stream<Arguments> plans() {
+        return Stream.of(
+                Arguments.of("no tokens", "{name: requests, capacity: 7}",
+                        "requests 7 0", "plan P counts no tokens of a tenant"),
+                Arguments.of("no requests", "{name: t, meter: tokens, capacity: 0}",
+                        "t 0 0", "plan P counts no requests of a tenant"),
+                Arguments.of("another level and meter", "{name: requests, capacity: 7},"
+                                + " {name: user, meter: tokens, level: 1, capacity: 1},"
+                                + " {name: bytes, capacity: 1}",
+                        "requests 7 0", "limit user of plan P is not used: it is on level 1"),
+                Arguments.of("off", "{name: requests, capacity: 7, mode: off},"
+                                + " {name: tokens, capacity: unlimited}",
+                        "tokens all 0", "limit requests of plan P is not used: it is off"),
+                Arguments.of("observe", "{name: requests, capacity: 7, mode: observe}",
+                        "requests 400 393", "plan P counts no tokens"),
+                Arguments.of("overage up to", "{name: requests, capacity: 7, overage: 3}",
+                        "requests 10 3", "plan P counts no tokens"),
+                Arguments.of("overage", "{name: requests, capacity: 7, overage: allow}",
+                        "requests 400 393", "plan P counts no tokens"),
+                Arguments.of("two limits on one counter", "{name: soft, meter: requests,"
+                                + " capacity: 5, mode: observe},"
+                                + " {name: hard, meter: requests, capacity: 9}",
+                        "soft 9 4 hard 9 0", "plan P counts no tokens"),
+                Arguments.of("two windows", "{name: d, meter: requests, window: lifetime,"
+                                + " capacity: 9}, {name: h, meter: requests, window: hour,"
+                                + " capacity: 11}",
+                        "d 9 0 h 9 0", "plan P counts no tokens"));
+    }
+
+    @ParameterizedTest(name = "{0}")
+    @MethodSource("plans")
+    void copesWithPlansOf(String name, String limits, String outcome, String note)
+            throws Exception {
+        Path plans = Files.writeString(folder.resolve("plans.yaml"),
+                "plans: {P: {limits: [" + limits + "]}}\n");
+        Map<String, Object> json = replay(0, sample(), "--tenants", "1", "--plans",
+                plans.toString(), "--no-naive");
+        assertThat(limits(json).stream()
+                .map(l -> l.get("limit") + " " + l.get("used") + " " + l.get("over"))
+                .collect(Collectors.joining(" ")))
+                .isEqualTo(outcome.replace("all", "" + json.get("tokens")));
+        assertThat(err.toString()).contains(note);
+        assertThat(number(json, "max_over")).isZero();
+    }
+
+    @Test
+    void countsEachWindowForItself() throws Exception {
+        Path plans = Files.writeString(folder.resolve("plans.yaml"), """
+                plans:
+                  P:
+                    limits:
+                      - {name: requests, window: "aligned:1", capacity: 20}
+                """);
+        Map<String, Object> json = replay(0, sample(), "--tenants", "1", "--plans",
+                plans.toString(), "--no-naive");
+        assertThat(json).containsEntry("granted_calls", sum("select used from pgquota.counter"));
+        assertThat(sum("select used from pgquota.counter where used > 20")).isZero();
+        assertThat(out.toString()).contains("not billed");
+    }
+
+    @Test
+    void aPlanFileMayNameTenants() throws Exception {
+        Path plans = Files.writeString(folder.resolve("plans.yaml"), """
+                plans:
+                  A: {limits: [{name: requests, capacity: 1}]}
+                  B: {limits: [{name: requests, capacity: 2}]}
+                tenants:
+                  acme: {plan: B}
+                """);
+        Path trace = write("2023-11-16 18:17:03,1,1,acme\n".repeat(4)
+                + "2023-11-16 18:17:03,1,1,zeta\n".repeat(4)
+                + "2023-11-16 18:17:03,1,1,zorn\n".repeat(4));
+        assertThat(limits(replay(0, trace, "--plans", plans.toString())))
+                .extracting(l -> l.get("plan"), l -> l.get("used"))
+                .containsExactly(tuple("B", 2L), tuple("B", 2L), tuple("A", 1L));
+        assertThat(limits(replay(0, trace, "--plans", plans.toString(), "--plan", "A")))
+                .extracting(l -> l.get("plan"), l -> l.get("used"))
+                .containsExactly(tuple("A", 1L), tuple("A", 1L), tuple("A", 1L));
+    }
+
+    /** A plan file, and a part of what is said about it. */
+    static Stream<Arguments> badPlans() {
+        return Stream.of(
+                Arguments.of("plans: {}\n", "plans.yaml: names no plans"),
+                Arguments.of("plans: {P: {limits: []}}\n", "plan \"P\" has no limit on requests"),
+                Arguments.of("plans:\n  P:\n    limits:\n      - {name: requests, capacity: -1}\n",
+                        "plans.yaml:4: plans.P.limits[0].capacity"),
+                Arguments.of("plans: [", "plans.yaml:1"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("badPlans")
+    void refusesABadPlanFile(String yaml, String message) throws Exception {
+        Path plans = Files.writeString(folder.resolve("plans.yaml"), yaml);
+        assertThat(run(List.of("replay", sample().toString(), "--url", url(), "--plans",
+                plans.toString(), "--plan", yaml.contains("P:") ? "P" : "mix"))).isEqualTo(2);
+        assertThat(err.toString()).contains(message);
     }
 
     /** What is wrong in the database, and the promise that it breaks. */

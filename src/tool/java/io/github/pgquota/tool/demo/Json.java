@@ -66,7 +66,8 @@ final class Json {
         json.writeStringProperty("limit", outcome.limit().name());
         json.writeStringProperty("meter", outcome.limit().meter());
         number(json, "capacity", outcome.limit().capacityOrNull());
-        json.writeNumberProperty("granted", outcome.tenant().tally().units(outcome.limit().meter()));
+        json.writeNumberProperty("granted",
+                outcome.tenant().tally().units(outcome.limit().meter()));
         json.writeNumberProperty("used", outcome.used());
         json.writeNumberProperty("held", outcome.standing().held());
         json.writeNumberProperty("over", outcome.over());

@@ -51,7 +51,8 @@ final class NaiveWays {
      */
     static long run(Job job, DataSource source, String schema, Way way, Progress progress)
             throws Exception {
-        NaiveWays naive = new NaiveWays(job, source, schema + "." + way.name().toLowerCase(Locale.ROOT));
+        String table = schema + "." + way.name().toLowerCase(Locale.ROOT);
+        NaiveWays naive = new NaiveWays(job, source, table);
         naive.createTable();
         Callers.run(job.callers(), job.trace().calls().size(), progress,
                 way == Way.TRANSACTION ? naive::inTransaction : naive::inTwoSteps);

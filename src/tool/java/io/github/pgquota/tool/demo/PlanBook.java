@@ -2,13 +2,24 @@ package io.github.pgquota.tool.demo;
 
 import io.github.pgquota.Limit;
 import io.github.pgquota.Plan;
+import io.github.pgquota.QuotaException;
 import io.github.pgquota.Window;
+import io.github.pgquota.internal.PlanFile;
+import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalLong;
 
-/** The plans there are, in the order in which a mix deals them out. */
-record PlanBook(List<Plan> plans) {
+/**
+ * The plans there are.
+ *
+ * @param plans in the order in which a mix deals them out
+ * @param assigned plans by the name of a tenant, where a file says so
+ */
+record PlanBook(List<Plan> plans, Map<String, String> assigned) {
 
     /** The word for all plans in turn. */
     static final String MIX = "mix";
@@ -21,7 +32,35 @@ record PlanBook(List<Plan> plans) {
                 plan("PRO", 5_000L, 20_000_000L),
                 Plan.named("UNLIMITED")
                         .limit(Limit.named(Job.REQUESTS).unlimited().per(Window.month()))
-                        .limit(Limit.named(Job.TOKENS).unlimited().per(Window.month()))));
+                        .limit(Limit.named(Job.TOKENS).unlimited().per(Window.month()))),
+                Map.of());
+    }
+
+    /**
+     * The plans of a YAML file, in the form of {@code plan apply}.
+     *
+     * @throws QuotaException.InvalidFile with line and field
+     * @throws BadInput if it has no plans
+     */
+    static PlanBook read(Path path) {
+        PlanFile file = PlanFile.read(path);
+        if (file.plans().isEmpty()) {
+            throw new BadInput(path + ": names no plans");
+        }
+        Map<String, String> assigned = new HashMap<>();
+        for (PlanFile.Tenant tenant : file.tenants()) {
+            String plan = tenant.plan() == null ? null : tenant.plan().value();
+            if (plan != null && file.plans().stream().anyMatch(p -> p.name().equals(plan))) {
+                assigned.put(tenant.name(), plan);
+            }
+        }
+        return new PlanBook(file.plans(), assigned);
+    }
+
+    /** The plan that a file gives a tenant, if it counts anything of a trace. */
+    Optional<Plan> assignedTo(String tenant) {
+        String name = assigned.get(tenant);
+        return plans.stream().filter(p -> p.name().equals(name) && !limits(p).isEmpty()).findAny();
     }
 
     private static Plan plan(String name, long requests, long tokens) {

@@ -16,8 +16,8 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Compares what callers were told with what the database holds: every tenant and counter for itself,
- * so that two mistakes cannot make up for each other.
+ * Compares what callers were told with what the database holds: every tenant and counter for
+ * itself, so that two mistakes cannot make up for each other.
  *
  * @param limits how each tenant's limits came out
  * @param sums the figures of all tenants together
@@ -78,7 +78,8 @@ record Proof(List<Outcome> limits, List<Sum> sums, long ledgerTokens, List<Strin
         Builder(Job job, Figures figures) {
             this.job = job;
             this.figures = figures;
-            this.counters = figures.counters().stream().collect(Collectors.groupingBy(Counter::key));
+            this.counters = figures.counters().stream()
+                    .collect(Collectors.groupingBy(Counter::key));
         }
 
         Proof build() {
@@ -155,7 +156,8 @@ record Proof(List<Outcome> limits, List<Sum> sums, long ledgerTokens, List<Strin
             }
             Sum sum = new Sum(key.name(), key.window(), callers, counted,
                     billed ? inLedger : null, sql);
-            sums.merge(List.of(key.name(), key.window(), String.valueOf(billed)), sum, Builder::plus);
+            List<String> kind = List.of(key.name(), key.window(), String.valueOf(billed));
+            sums.merge(kind, sum, Builder::plus);
             return billed ? inLedger : null;
         }
 

@@ -71,8 +71,8 @@ public final class Replay implements Callable<Integer> {
     private int callers;
 
     @Option(names = "--plan", paramLabel = "NAME", defaultValue = PlanBook.MIX,
-            description = "The plan of all tenants: FREE, STARTER, PRO, UNLIMITED or one of --plans;"
-                    + " mix gives them out in turn (${DEFAULT-VALUE}).")
+            description = "The plan of all tenants: FREE, STARTER, PRO, UNLIMITED or one of"
+                    + " --plans; mix gives them out in turn (${DEFAULT-VALUE}).")
     private String plan = PlanBook.MIX;
 
     @Option(names = "--plans", paramLabel = "YAML", description = "Takes the plans from a file.")
@@ -144,7 +144,8 @@ public final class Replay implements Callable<Integer> {
         if (e instanceof BadInput || e instanceof QuotaException.InvalidFile
                 || e instanceof QuotaException.SchemaMismatch
                 || e instanceof QuotaException.Forbidden) {
-            return misused(e.getMessage(), err);
+            err.println("replay: " + e.getMessage());
+            return CommandLine.ExitCode.USAGE;
         }
         err.println("replay: could not be finished: " + e.getMessage());
         for (Throwable cause = e.getCause(); cause != null; cause = cause.getCause()) {
@@ -162,18 +163,16 @@ public final class Replay implements Callable<Integer> {
     @Override
     public Integer call() throws Exception {
         checkOptions();
-        PlanBook book = PlanBook.builtIn();
+        PlanBook book = plans == null ? PlanBook.builtIn() : PlanBook.read(plans);
         List<Plan> chosen = book.chosen(plan);
-        chosen.forEach(p -> PlanBook.notes(p).forEach(this::say));
         if (file != null) {
-            Trace trace = TraceReader.read(file);
-            return replay(trace, chosen);
+            return replay(TraceReader.read(file), book, chosen);
         }
         Path sample = Files.createTempFile("sample-trace", ".csv");
         try {
             Sample.write(sample, Sample.CALLS);
             Trace trace = TraceReader.read(sample);
-            return replay(new Trace("sample", trace.calls(), false), chosen);
+            return replay(new Trace("sample", trace.calls(), false), book, chosen);
         } finally {
             Files.delete(sample);
         }
@@ -206,7 +205,8 @@ public final class Replay implements Callable<Integer> {
             if (there && trace != null && Files.exists(trace) && Files.isSameFile(out, trace)) {
                 throw new BadInput("--json " + out + " is the trace itself");
             }
-            Files.newOutputStream(out, StandardOpenOption.CREATE, StandardOpenOption.APPEND).close();
+            Files.newOutputStream(out, StandardOpenOption.CREATE, StandardOpenOption.APPEND)
+                    .close();
             if (!there) {
                 Files.delete(out);
             }
@@ -215,14 +215,15 @@ public final class Replay implements Callable<Integer> {
         }
     }
 
-    private int replay(Trace trace, List<Plan> chosen) throws Exception {
+    private int replay(Trace trace, PlanBook book, List<Plan> chosen) throws Exception {
+        chosen.forEach(p -> PlanBook.notes(p).forEach(this::say));
         say("trace " + trace.name() + ": " + trace.calls().size() + " calls");
         int connections = Math.min(callers, MOST_CONNECTIONS);
         String word = password == null ? System.getenv("PGPASSWORD") : password;
         try (Target target = url == null
                 ? Target.own(connections) : Target.of(url, user, word, connections)) {
             say(target.description());
-            Job job = job(trace, chosen, target.prefix());
+            Job job = job(trace, book, chosen, target.prefix());
             ReplayReport report = run(job, target);
             Screen.print(spec.commandLine().getOut(), report);
             if (json != null) {
@@ -241,8 +242,10 @@ public final class Replay implements Callable<Integer> {
         }
     }
 
-    private Job job(Trace trace, List<Plan> chosen, String prefix) {
+    private Job job(Trace trace, PlanBook book, List<Plan> chosen, String prefix) {
         List<String> names = names(trace);
+        // A plan that was asked for by name is everybody's.
+        boolean asked = spec.commandLine().getParseResult().hasMatchedOption("--plan");
         List<Tenant> all = new ArrayList<>();
         for (int i = 0; i < names.size(); i++) {
             String name = prefix + names.get(i);
@@ -252,7 +255,9 @@ public final class Replay implements Callable<Integer> {
                 throw new BadInput("tenant \"" + names.get(i) + "\": with this run's prefix, "
                         + e.getMessage());
             }
-            all.add(new Tenant(name, chosen.get(i % chosen.size())));
+            Plan next = chosen.get(i % chosen.size());
+            all.add(new Tenant(name,
+                    asked ? next : book.assignedTo(names.get(i)).orElse(next)));
         }
         Holds holds = reserve ? new Holds(ceiling, Duration.ofSeconds(seconds), killed) : null;
         return new Job(trace, all, Job.deal(trace, names), callers, holds);

@@ -10,8 +10,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 
 /**
- * What the callers of a tenant were told, kept in memory: one of the sources that the proof compares.
- * Safe for concurrent use.
+ * What the callers of a tenant were told, kept in memory: one of the sources that the proof
+ * compares. Safe for concurrent use.
  */
 final class Tally {
 

@@ -51,7 +51,8 @@ final class Target implements AutoCloseable {
      *
      * @throws BadInput if there is no such database
      */
-    static Target of(String url, @Nullable String user, @Nullable String password, int connections) {
+    static Target of(
+            String url, @Nullable String user, @Nullable String password, int connections) {
         PGSimpleDataSource source = new PGSimpleDataSource();
         try {
             source.setURL(url);
@@ -72,13 +73,17 @@ final class Target implements AutoCloseable {
             throw new BadInput("the database is PostgreSQL " + major + "; pgquota needs "
                     + OLDEST + " or newer");
         }
-        String run = "replay-"
-                + LocalDateTime.now(ZoneOffset.UTC).format(DateTimeFormatter.ofPattern("yyMMdd-HHmmss"))
-                + "-" + Integer.toString(ThreadLocalRandom.current().nextInt(36 * 36, 36 * 36 * 36), 36)
-                + "-";
-        return new Target(PostgresServer.pool(source, connections), run,
-                "PostgreSQL " + major + " at --url; tenants and plans of this run begin with " + run,
-                null);
+        String run = runName();
+        return new Target(PostgresServer.pool(source, connections), run, "PostgreSQL " + major
+                + " at --url; tenants and plans of this run begin with " + run, null);
+    }
+
+    /** When it began, and something to tell two of the same second apart. */
+    private static String runName() {
+        String time = DateTimeFormatter.ofPattern("yyMMdd-HHmmss")
+                .format(LocalDateTime.now(ZoneOffset.UTC));
+        int any = ThreadLocalRandom.current().nextInt(36 * 36, 36 * 36 * 36);
+        return "replay-" + time + "-" + Integer.toString(any, 36) + "-";
     }
 
     private static int major(PGSimpleDataSource source) {

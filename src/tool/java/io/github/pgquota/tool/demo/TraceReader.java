@@ -80,7 +80,7 @@ final class TraceReader {
     static Trace read(String name, InputStream in) throws IOException {
         TraceReader reader = new TraceReader(name);
         skipByteOrderMark(in);
-        // A decoder that reports: a replacement character in a tenant's name would be another tenant.
+        // A decoder that reports: with a replacement character a tenant would be another one.
         Reader text = new InputStreamReader(in, StandardCharsets.UTF_8.newDecoder());
         try (CsvReader<CsvRecord> records = CsvReader.builder()
                 .allowUnclosedQuote(false)

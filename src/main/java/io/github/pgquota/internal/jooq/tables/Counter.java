@@ -116,6 +116,11 @@ public class Counter extends TableImpl<CounterRecord> {
      */
     public final TableField<CounterRecord, Long> ENTRIES = createField(DSL.name("entries"), Domains.TALLY.getDataType().nullable(false).defaultValue(DSL.field(DSL.raw("0"), Domains.TALLY.getDataType())), this, "");
 
+    /**
+     * The column <code>pgquota.counter.last_at</code>.
+     */
+    public final TableField<CounterRecord, OffsetDateTime> LAST_AT = createField(DSL.name("last_at"), SQLDataType.TIMESTAMPWITHTIMEZONE(6).nullable(false), this, "");
+
     private Counter(Name alias, Table<CounterRecord> aliased) {
         this(alias, aliased, (Field<?>[]) null, null);
     }

@@ -149,6 +149,11 @@ public class Leg extends UDTImpl<LegRecord> {
     public static final UDTField<LegRecord, OffsetDateTime> END_AT = createField(DSL.name("end_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, LEG, "");
 
     /**
+     * The attribute <code>pgquota.leg.last_at</code>.
+     */
+    public static final UDTField<LegRecord, OffsetDateTime> LAST_AT = createField(DSL.name("last_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, LEG, "");
+
+    /**
      * The attribute <code>pgquota.leg.took</code>.
      */
     public static final UDTField<LegRecord, Long> TOOK = createField(DSL.name("took"), SQLDataType.BIGINT, LEG, "");

@@ -188,6 +188,20 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
         return (Long) get(11);
     }
 
+    /**
+     * Setter for <code>pgquota.counter.last_at</code>.
+     */
+    public void setLastAt(OffsetDateTime value) {
+        set(12, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.counter.last_at</code>.
+     */
+    public OffsetDateTime getLastAt() {
+        return (OffsetDateTime) get(12);
+    }
+
     // -------------------------------------------------------------------------
     // Primary key information
     // -------------------------------------------------------------------------
@@ -211,7 +225,7 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
     /**
      * Create a detached, initialised CounterRecord
      */
-    public CounterRecord(String tenant, Long id, String scope, String meter, String per, Boolean current, OffsetDateTime startAt, OffsetDateTime endAt, Boolean billed, Long used, Long held, Long entries) {
+    public CounterRecord(String tenant, Long id, String scope, String meter, String per, Boolean current, OffsetDateTime startAt, OffsetDateTime endAt, Boolean billed, Long used, Long held, Long entries, OffsetDateTime lastAt) {
         super(Counter.COUNTER);
 
         setTenant(tenant);
@@ -226,6 +240,7 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
         setUsed(used);
         setHeld(held);
         setEntries(entries);
+        setLastAt(lastAt);
         resetChangedOnNotNull();
     }
 }

@@ -328,17 +328,31 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
     }
 
     /**
+     * Setter for <code>pgquota.leg.last_at</code>.
+     */
+    public void setLastAt(OffsetDateTime value) {
+        set(22, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.leg.last_at</code>.
+     */
+    public OffsetDateTime getLastAt() {
+        return (OffsetDateTime) get(22);
+    }
+
+    /**
      * Setter for <code>pgquota.leg.took</code>.
      */
     public void setTook(Long value) {
-        set(22, value);
+        set(23, value);
     }
 
     /**
      * Getter for <code>pgquota.leg.took</code>.
      */
     public Long getTook() {
-        return (Long) get(22);
+        return (Long) get(23);
     }
 
     // -------------------------------------------------------------------------
@@ -355,7 +369,7 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
     /**
      * Create a detached, initialised LegRecord
      */
-    public LegRecord(Integer change, Integer input, Long amount, Integer ord, String name, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Boolean billed, Integer[] thresholds, String message, Long counter, Long ended, Long used, Long held, Long expired, Long entries, OffsetDateTime startAt, OffsetDateTime endAt, Long took) {
+    public LegRecord(Integer change, Integer input, Long amount, Integer ord, String name, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Boolean billed, Integer[] thresholds, String message, Long counter, Long ended, Long used, Long held, Long expired, Long entries, OffsetDateTime startAt, OffsetDateTime endAt, OffsetDateTime lastAt, Long took) {
         super(Leg.LEG);
 
         setChange(change);
@@ -380,6 +394,7 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
         setEntries(entries);
         setStartAt(startAt);
         setEndAt(endAt);
+        setLastAt(lastAt);
         setTook(took);
         resetChangedOnNotNull();
     }
