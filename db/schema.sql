@@ -694,6 +694,7 @@ declare
   v_denied boolean;
   v_ok boolean;
   v_deny boolean;
+  v_full text;          -- the limit whose counter cannot hold so much
   v_verb text;
   v_slot int;
   v_rows int;
@@ -902,6 +903,7 @@ begin
         end loop;
       end if;
       v_ok := true;
+      v_full := null;
       v_deny := v_verb in ('consume', 'reserve', 'extend', 'check');
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
@@ -934,9 +936,7 @@ begin
         g_used[g] := v_u;
         g_held[g] := v_h;
         if g_du[g] + g_dh[g] > c_most - v_u - v_h then
-          v_status[i] := 'counter_full';
-          v_detail[i] := v_leg.name;
-          exit;
+          v_full := coalesce(v_full, v_leg.name);
         end if;
         v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
       end loop;
@@ -950,6 +950,11 @@ begin
         end loop;
       end if;
       continue when v_status[i] is not null;
+      if v_ok and v_full is not null then
+        v_status[i] := 'counter_full';
+        v_detail[i] := v_full;
+        continue;
+      end if;
       if not v_ok then
         v_status[i] := 'denied';
         v_denied := true;

@@ -23,13 +23,14 @@ import org.junit.jupiter.api.Test;
  * Random programs of all verbs, plan changes and clock steps, on the engine and on a model in memory:
  * all answers and errors must be the same, and at the end all rows.
  *
- * <p>{@code -Dpgquota.model.programs=N} runs that many; {@code -Dpgquota.model.seed=S} begins with
- * that one, so with {@code programs=1} it runs again what has failed.
+ * <p>A build runs the same programs each time, so that it fails for what was changed. {@code
+ * -Dpgquota.model.seed=S} begins with another one: any number explores, and with {@code
+ * -Dpgquota.model.programs=1} it runs again what has failed.
  */
 class ModelTest {
 
     private static final int PROGRAMS = Integer.getInteger("pgquota.model.programs", 2000);
-    private static final long SEED = Long.getLong("pgquota.model.seed", System.nanoTime());
+    private static final long SEED = Long.getLong("pgquota.model.seed", 20_261_124);
     /** A session has a clock of its own, and a program's tenants are its own, so two can run at once. */
     private static final int SESSIONS = 2;
 
