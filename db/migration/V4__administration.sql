@@ -284,7 +284,7 @@ begin
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
-                   order by c.id for no key update) l;
+                   order by c.scope, c.meter, c.per, c.start_at for no key update) l;
     v_now := pgquota.clock();
   end if;
   -- A counter without a limit in today's plan is named after its meter.
@@ -456,7 +456,7 @@ begin
   v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
   perform from (select c.id from pgquota.counter c
                  where c.tenant = p_tenant and c.id = any (v_ids)
-                 order by c.id for no key update) l;
+                 order by c.scope, c.meter, c.per, c.start_at for no key update) l;
   v_now := pgquota.clock();
   v_operation := pgquota.operation_id(v_now);
   v_before := array(select d from pgquota.reconcile(p_tenant) d where d.counter = any (v_ids));
@@ -525,8 +525,8 @@ comment on function pgquota.repair(text) is
   'Brings a tenant''s counters back to what ledger and holds say, by visible ledger entries, and returns '
   'the differences that are gone; a ledger that is broken in itself stays as it is';
 
--- A batch of housekeeping of at most about p_most rows; returns how many were done, fewer than p_most
--- when nothing is left. Each call is a transaction of its own. It waits for nobody: what others have locked
+-- A batch of housekeeping of about p_most rows; returns how many were done. Nothing is left when that is
+-- fewer than p_most; of holds and partitions, when it is 0. Each call is a transaction of its own. It waits for nobody: what others have locked
 -- is left for the next time.
 --   holds       expired holds give their units back           ended       old ended holds go
 --   keys        answers to old keys go: a UUIDv7 tells its own age, of others a stub stays, so that an old
@@ -559,9 +559,8 @@ begin
               join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
              order by c.id for no key update of c skip locked) l;
     if v_ids is not null then
-      perform pgquota.reap(v_tenants, v_ids, v_now);
+      v_done := pgquota.reap(v_tenants, v_ids, v_now);
     end if;
-    v_done := coalesce(cardinality(v_ids), 0);
   when 'ended' then
     -- Not before the last of its units is back: its counters ask it.
     delete from pgquota.hold h

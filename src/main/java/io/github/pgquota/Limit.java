@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
  * A limit of a plan: so many units of a meter a window, for each scope of a level. Immutable.
  *
  * <pre>{@code
- * Limit limit = Limit.named("tokens").on("tokens").capacity(2_000_000).per(Window.month()).alertAt(80, 100);
+ * Limit limit = Limit.named("tokens").capacity(2_000_000).per(Window.month()).alertAt(80, 100);
  * }</pre>
  *
  * @param name unique in its plan
@@ -40,7 +40,8 @@ public record Limit(
 
     private static final Pattern PLACE = Pattern.compile("\\{([^{}]*)}");
     private static final List<String> PLACES = List.of(
-            "limit", "meter", "scope", "capacity", "used", "held", "remaining", "asked", "resets_at");
+            "limit", "meter", "scope", "capacity", "used", "held", "remaining", "asked",
+            "resets_at");
 
     /** What a limit does with a request that does not fit. */
     public enum Mode {
@@ -83,20 +84,20 @@ public record Limit(
 
     /** The limit on another meter. */
     public Limit on(String newMeter) {
-        return new Limit(name, newMeter, level, window, capacityOrNull, overageOrNull, mode, thresholds,
-                messageOrNull, billed);
+        return new Limit(name, newMeter, level, window, capacityOrNull, overageOrNull, mode,
+                thresholds, messageOrNull, billed);
     }
 
     /** The limit for the scopes of a level: 0 for tenants. */
     public Limit level(int newLevel) {
-        return new Limit(name, meter, newLevel, window, capacityOrNull, overageOrNull, mode, thresholds,
-                messageOrNull, billed);
+        return new Limit(name, meter, newLevel, window, capacityOrNull, overageOrNull, mode,
+                thresholds, messageOrNull, billed);
     }
 
     /** The limit with another window; billed if that is a day or longer. */
     public Limit per(Window newWindow) {
-        return new Limit(name, meter, level, newWindow, capacityOrNull, overageOrNull, mode, thresholds,
-                messageOrNull, billedByDefault(newWindow));
+        return new Limit(name, meter, level, newWindow, capacityOrNull, overageOrNull, mode,
+                thresholds, messageOrNull, billedByDefault(newWindow));
     }
 
     /** The limit with a capacity, in units a window; 0 blocks. */
@@ -125,8 +126,8 @@ public record Limit(
 
     /** The limit in another mode. */
     public Limit mode(Mode newMode) {
-        return new Limit(name, meter, level, window, capacityOrNull, overageOrNull, newMode, thresholds,
-                messageOrNull, billed);
+        return new Limit(name, meter, level, window, capacityOrNull, overageOrNull, newMode,
+                thresholds, messageOrNull, billed);
     }
 
     /** The limit with alerts at these per cents of the capacity. */
@@ -137,14 +138,14 @@ public record Limit(
 
     /** The limit with a message for denials. */
     public Limit message(@Nullable String template) {
-        return new Limit(name, meter, level, window, capacityOrNull, overageOrNull, mode, thresholds,
-                template, billed);
+        return new Limit(name, meter, level, window, capacityOrNull, overageOrNull, mode,
+                thresholds, template, billed);
     }
 
     /** The limit that writes the ledger, or does not. */
     public Limit billed(boolean newBilled) {
-        return new Limit(name, meter, level, window, capacityOrNull, overageOrNull, mode, thresholds,
-                messageOrNull, newBilled);
+        return new Limit(name, meter, level, window, capacityOrNull, overageOrNull, mode,
+                thresholds, messageOrNull, newBilled);
     }
 
     /** Whether limits of a window write the ledger unless they say otherwise. */
@@ -164,13 +165,15 @@ public record Limit(
             return;
         }
         if (message.length() > 1000 || !Names.isStorable(message)) {
-            throw new QuotaException.Invalid("message", message, "must have at most 1000 characters, all of which can be stored");
+            throw new QuotaException.Invalid("message", message,
+                    "must have at most 1000 characters, all of which can be stored");
         }
         Matcher places = PLACE.matcher(message);
         while (places.find()) {
             if (!PLACES.contains(places.group(1))) {
                 throw new QuotaException.Invalid(
-                        "message", message, "has an unknown place " + places.group() + "; known are " + PLACES);
+                        "message", message,
+                        "has an unknown place " + places.group() + "; known are " + PLACES);
             }
         }
     }

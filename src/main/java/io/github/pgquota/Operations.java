@@ -6,19 +6,20 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The verbs. Each call is one round trip and takes one connection for as long as that. A request over
- * several meters and levels is charged everywhere or nowhere.
+ * The verbs. Each call is one round trip and takes one connection for as long as that. A request
+ * over several meters and levels is charged everywhere or nowhere.
  *
- * <p>{@link Quotas} itself runs each call in a transaction of its own. {@link Quotas#within} gives the
- * same verbs inside the caller's transaction: they commit or roll back with it.
+ * <p>{@link Quotas} itself runs each call in a transaction of its own. {@link Quotas#within} gives
+ * the same verbs inside the caller's transaction: they commit or roll back with it.
  *
  * <p>Safe for concurrent use, except where {@link Quotas#within} says otherwise.
  *
- * <p>All verbs throw {@link QuotaException.UnknownTenant} (no plan), {@link
- * QuotaException.UnknownMeter} (no limit applies), {@link QuotaException.Unavailable} (certainly not
- * applied), {@link QuotaException.OutcomeUnknown} (perhaps applied), {@link QuotaException.KeyConflict}
- * and {@link QuotaException.KeyExpired}, and within a transaction {@link
- * QuotaException.RetryTransaction}.
+ * <p>All verbs throw {@link QuotaException.Invalid} (malformed), {@link QuotaException.Forbidden}
+ * (the database's user may not), {@link QuotaException.SchemaMismatch} (no schema), {@link
+ * QuotaException.UnknownTenant} (no plan), {@link QuotaException.UnknownMeter} (no limit applies),
+ * {@link QuotaException.Unavailable} (certainly not applied), {@link QuotaException.OutcomeUnknown}
+ * (perhaps applied), {@link QuotaException.KeyConflict} and {@link QuotaException.KeyExpired}, and
+ * within a transaction {@link QuotaException.RetryTransaction}.
  */
 public interface Operations {
 
@@ -38,8 +39,8 @@ public interface Operations {
     Granted record(Request request);
 
     /**
-     * Sets the amounts aside, if all limits have room for them, until they are settled or released, or
-     * the time to live is over. They count against the window they were taken in.
+     * Sets the amounts aside, if all limits have room for them, until they are settled or released,
+     * or the time to live is over. They count against the window they were taken in.
      *
      * @param timeToLive at least a millisecond; cut to the database's setting {@code longest_hold}
      */
@@ -55,9 +56,9 @@ public interface Operations {
     }
 
     /**
-     * Ends a hold and charges what was really used: less than was held, as much, more (the overage is
-     * told) or nothing. After its expiry it is charged all the same, and called late. Settling a hold
-     * that was settled or released gives its first outcome and changes nothing.
+     * Ends a hold and charges what was really used: less than was held, as much, more (the overage
+     * is told) or nothing. After its expiry it is charged all the same, and called late. Settling a
+     * hold that was settled or released gives its first outcome and changes nothing.
      *
      * @param hold any process's
      * @param amounts units by meter; a meter of the hold that is not named is charged as held

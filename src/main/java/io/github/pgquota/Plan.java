@@ -26,7 +26,8 @@ public record Plan(String name, List<Limit> limits) {
         Set<String> names = new HashSet<>();
         for (Limit limit : limits) {
             if (!names.add(limit.name())) {
-                throw new QuotaException.Invalid("limit", limit.name(), "stands twice in plan " + name);
+                throw new QuotaException.Invalid("limit", limit.name(),
+                        "stands twice in plan " + name);
             }
         }
     }

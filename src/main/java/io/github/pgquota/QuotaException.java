@@ -6,6 +6,16 @@ import org.jspecify.annotations.Nullable;
 /**
  * What the library throws. The kinds say what happened and what can be done; their fields carry the
  * values. A denial is not among them unless {@link Decision#orThrow} asks for it.
+ *
+ * <pre>{@code
+ * try {
+ *     quotas.consume(call.key(id)).orThrow();
+ * } catch (QuotaException.OutcomeUnknown e) {
+ *     quotas.consume(call.key(id)).orThrow(); // with a key: the one true answer
+ * } catch (QuotaException.Exceeded e) {
+ *     return tooManyRequests(e.denied().retryAfter());
+ * }
+ * }</pre>
  */
 public abstract sealed class QuotaException extends RuntimeException {
 
@@ -52,7 +62,8 @@ public abstract sealed class QuotaException extends RuntimeException {
         private final String field;
 
         /** A place in a file (line 0: the file as a whole) and what is wrong there. */
-        public InvalidFile(String file, int line, String field, String problem, @Nullable Throwable cause) {
+        public InvalidFile(String file, int line, String field, String problem,
+                @Nullable Throwable cause) {
             super(file + (line > 0 ? ":" + line : "") + ": " + field + ": " + problem, cause);
             this.file = file;
             this.line = line;
@@ -223,7 +234,9 @@ public abstract sealed class QuotaException extends RuntimeException {
             return key;
         }
 
-        /** The first field in which the requests differ: verb, scope, ref, ttl, meters or amounts. */
+        /**
+         * The first field in which the requests differ: verb, scope, ref, ttl, meters or amounts.
+         */
         public String field() {
             return field;
         }
@@ -236,7 +249,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** A key. */
         public KeyExpired(String key) {
-            super("key \"" + key + "\" is older than the setting key_retention; nothing was charged now: "
+            super("key \"" + key
+                    + "\" is older than the setting key_retention; nothing was charged now: "
                     + "look in the ledger whether it was then", null);
             this.key = key;
         }
@@ -294,7 +308,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** The SQLSTATE of the lost connection. */
         public OutcomeUnknown(@Nullable String sqlState, Throwable cause) {
-            super("the answer was lost, the call may have been applied or not; repeat it if it has a key, "
+            super("the answer was lost, the call may have been applied or not; repeat it if it "
+                    + "has a key, "
                     + "else look in the ledger", cause);
             this.sqlState = sqlState == null ? "" : sqlState;
         }
@@ -331,7 +346,9 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** The two versions; found 0 if there is none. */
         public SchemaMismatch(int found, int needed, String whatToDo, @Nullable Throwable cause) {
-            super((found == 0 ? "the schema pgquota is missing" : "the schema pgquota has version " + found)
+            super((found == 0
+                    ? "the schema pgquota is missing"
+                    : "the schema pgquota has version " + found)
                     + ", this library needs version " + needed + ": " + whatToDo, cause);
             this.found = found;
             this.needed = needed;
@@ -386,7 +403,9 @@ public abstract sealed class QuotaException extends RuntimeException {
             this.outcomes = List.copyOf(outcomes);
         }
 
-        /** One outcome a request, in their order: a {@link Decision} or a {@link QuotaException}. */
+        /**
+         * One outcome a request, in their order: a {@link Decision} or a {@link QuotaException}.
+         */
         public List<Object> outcomes() {
             return outcomes;
         }

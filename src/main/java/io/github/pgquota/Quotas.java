@@ -8,8 +8,8 @@ import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Quotas kept in the database of a {@link DataSource}. One instance serves a whole application: it is
- * safe for concurrent use, on platform and virtual threads.
+ * Quotas kept in the database of a {@link DataSource}. One instance serves a whole application: it
+ * is safe for concurrent use, on platform and virtual threads.
  *
  * <pre>{@code
  * try (Quotas quotas = Quotas.on(dataSource).build()) {
@@ -26,8 +26,8 @@ public interface Quotas extends Operations, AutoCloseable {
 
     /**
      * The verbs inside the caller's transaction, on that connection only. They never commit or roll
-     * back: the charge stands or falls with the caller's transaction, or savepoint. The counters stay
-     * locked until then, so call them late. A connection in autocommit mode commits each call.
+     * back: the charge stands or falls with the caller's transaction, or savepoint. The counters
+     * stay locked until then, so call them late. A connection in autocommit mode commits each call.
      *
      * <p>Under REPEATABLE READ and SERIALIZABLE a call throws {@link
      * QuotaException.RetryTransaction} when another transaction has been at its counters since the
@@ -77,8 +77,8 @@ public interface Quotas extends Operations, AutoCloseable {
         }
 
         /**
-         * Runs the calls of {@link #async()}; stays the caller's. Without one, up to 16 daemon threads
-         * of the library's own do.
+         * Runs the calls of {@link #async()}; stays the caller's. Without one, up to 16 daemon
+         * threads of the library's own do.
          */
         public Builder executor(Executor executor) {
             this.executor = Objects.requireNonNull(executor, "executor");

@@ -6,7 +6,18 @@ import java.util.OptionalLong;
 
 /**
  * Reads what was counted. The same is there in SQL: {@code pgquota.balance}, {@code pgquota.usage},
- * {@code pgquota.ledger_line}. Safe for concurrent use.
+ * {@code pgquota.ledger_line}, {@code pgquota.alert_line}. Needs the database role {@code
+ * pgquota_report}, but for {@link #balances}, which {@code pgquota_app} may read as well. Each call is one
+ * statement of its own, and changes nothing. Safe for concurrent use.
+ *
+ * <pre>{@code
+ * for (Reports.WindowUsage window : quotas.reports().usage("acme", Instant.EPOCH)) {
+ *     System.out.println(window.meter() + " from " + window.start() + ": " + window.used());
+ * }
+ * }</pre>
+ *
+ * <p>All methods throw {@link QuotaException.Forbidden} without the role, and {@link
+ * QuotaException.Unavailable} when the database fails.
  */
 public interface Reports {
 
@@ -34,8 +45,8 @@ public interface Reports {
     List<Alert> alerts(String tenant, Instant from, Instant until);
 
     /**
-     * Every difference between counters, holds and ledger; empty is the proof that they agree. Changes
-     * nothing. One snapshot; reads the whole ledger of the tenant.
+     * Every difference between counters, holds and ledger; empty is the proof that they agree.
+     * Changes nothing. One snapshot; reads the whole ledger of the tenant.
      */
     List<Difference> reconcile(String tenant);
 

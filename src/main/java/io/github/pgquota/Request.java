@@ -15,7 +15,8 @@ import org.jspecify.annotations.Nullable;
  * failed attempt does not use it up.
  *
  * <pre>{@code
- * Request call = Request.of("acme/search/alice").take("requests", 1).take("tokens", 1_200).key("call-7f3");
+ * Request call = Request.of("acme/search/alice")
+ *         .take("requests", 1).take("tokens", 1_200).key("call-7f3");
  * }</pre>
  *
  * @param scope who uses

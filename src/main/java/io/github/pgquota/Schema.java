@@ -5,9 +5,9 @@ import java.util.Objects;
 import javax.sql.DataSource;
 
 /**
- * The library's tables, in the schema {@code pgquota} of the application's database. Migrations have a
- * history table of their own there: an application's Flyway sees nothing of them. Safe for concurrent
- * use.
+ * The library's tables, in the schema {@code pgquota} of the application's database. Migrations
+ * have a history table of their own there: an application's Flyway sees nothing of them. Safe for
+ * concurrent use.
  *
  * <pre>{@code
  * Schema.of(dataSource).migrate();   // with the rights to create schema and roles
@@ -28,8 +28,8 @@ public final class Schema {
     }
 
     /**
-     * Brings an empty, current or older schema to this library's version. Any number of processes may
-     * do so at once, also while others work. Needs Flyway on the class path.
+     * Brings an empty, current or older schema to this library's version. Any number of processes
+     * may do so at once, also while others work. Needs Flyway on the class path.
      *
      * @throws QuotaException.SchemaMismatch if the schema is newer than this library
      * @throws QuotaException.MissingLibrary without Flyway; see {@link #print}
@@ -47,7 +47,9 @@ public final class Schema {
         Migrations.verify(dataSource);
     }
 
-    /** The migrations as one SQL script, for those who run their own tool; for an empty database. */
+    /**
+     * The migrations as one SQL script, for those who run their own tool; for an empty database.
+     */
     public static String print() {
         return Migrations.print();
     }

@@ -2,8 +2,8 @@ package io.github.pgquota;
 
 /**
  * Who uses: a path that starts with the tenant, such as {@code acme/search/alice}. The tenant is
- * level 0; there are at most 8 levels below it. A segment has 1 to 128 characters, no slash, control
- * character or surrounding blank. Immutable.
+ * level 0; there are at most 8 levels below it. A segment has 1 to 128 characters, no slash,
+ * control character or surrounding blank. Immutable.
  *
  * @param path the segments, joined by slashes
  */
@@ -18,7 +18,8 @@ public record Scope(String path) {
         }
         String[] segments = path.split("/", -1);
         if (segments.length > DEEPEST + 1) {
-            throw new QuotaException.Invalid("scope", path, "has more than 8 levels below the tenant");
+            throw new QuotaException.Invalid("scope", path,
+                    "has more than 8 levels below the tenant");
         }
         for (String segment : segments) {
             Names.segment("scope", segment);

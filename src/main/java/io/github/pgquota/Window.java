@@ -6,6 +6,10 @@ import java.util.Locale;
 /**
  * How long a limit counts before it begins anew. Windows are read off the database's clock, and tile
  * time: there is no reset job. Immutable.
+ *
+ * <pre>{@code
+ * Limit burst = Limit.named("burst").on("requests").capacity(10).per(Window.aligned(Duration.ofMinutes(1)));
+ * }</pre>
  */
 public sealed interface Window {
 
@@ -39,7 +43,9 @@ public sealed interface Window {
         return new Calendar(Unit.WEEK);
     }
 
-    /** A month of the tenant's zone, from the anchor's day: the last one where a month is shorter. */
+    /**
+     * A month of the tenant's zone, from the anchor's day: the last one where a month is shorter.
+     */
     static Window month() {
         return new Calendar(Unit.MONTH);
     }
@@ -80,7 +86,8 @@ public sealed interface Window {
             // told below, with the whole text
         }
         throw new QuotaException.Invalid("window", text,
-                "must be lifetime, hour, day, week, month, quarter, year, fixed:SECONDS or aligned:SECONDS");
+                "must be lifetime, hour, day, week, month, quarter, year, fixed:SECONDS or "
+                + "aligned:SECONDS");
     }
 
     /** Its name in the database and in plan files. */

@@ -45,7 +45,8 @@ class AsyncTest {
             get(quotas.release(released));
             assertThat(get(quotas.refund(operation, Map.of(), "k")).replayed()).isFalse();
             assertThat(get(quotas.balances(Scope.of("acme"))).get(0).used()).isEqualTo(51);
-            assertThat(world.rows("select used, held from pgquota.counter")).containsExactly("51 0");
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("51 0");
             world.proof();
         }
     }

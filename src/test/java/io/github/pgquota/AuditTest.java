@@ -2,6 +2,10 @@ package io.github.pgquota;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.zaxxer.hikari.HikariDataSource;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.sql.Statement;
 import java.time.Instant;
 import java.util.List;
 import org.junit.jupiter.api.AfterAll;
@@ -68,12 +72,18 @@ class AuditTest {
                         "tenant t null Europe/Berlin null t");
     }
 
+    /** The next user of a pooled connection is somebody else. */
     @Test
-    void whoAndWhyDoNotOutliveTheirTransaction() {
+    void whoAndWhyDoNotOutliveTheirTransaction() throws SQLException {
         plans.publish(Plan.named("B").limit(Limit.named("x")));
-        plans.assign("one", "B");
-        room.quotas.plans().assign("two", "B");
-        assertThat(audit("who = session_user, why", "tenant = 'two'")).containsExactly("t null");
+        try (HikariDataSource one = room.database.pool(1); Quotas quotas = Quotas.on(one).build()) {
+            quotas.plans("ada", "ticket 8").assign("one", "B");
+            try (Connection connection = one.getConnection(); Statement sql = connection.createStatement()) {
+                sql.execute("insert into pgquota.tenant (tenant, plan) values ('two', 'B')");
+            }
+        }
+        assertThat(audit("tenant, who = session_user, why", "tenant in ('one', 'two')"))
+                .containsExactly("one f ticket 8", "two t null");
     }
 
     @Test

@@ -59,7 +59,8 @@ class BootstrapTest {
     private static Process process(String url, int threads) throws IOException {
         Process process = new ProcessBuilder(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-Xmx128m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-Xmx128m", "-XX:TieredStopAtLevel=1",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-cp", System.getProperty("java.class.path"), Migrator.class.getName(),
                 url, TestDatabase.server().user(), TestDatabase.server().password(),
                 String.valueOf(threads))
@@ -206,7 +207,8 @@ class BootstrapTest {
     @Test
     void whoMayNotMakeASchemaMayVerifyOne() throws Exception {
         String user = "pgquota_app_login_" + ProcessHandle.current().pid();
-        try (TestDatabase migrated = TestDatabase.create(); TestDatabase empty = TestDatabase.empty()) {
+        try (TestDatabase migrated = TestDatabase.create(); TestDatabase empty =
+                TestDatabase.empty()) {
             execute(migrated.dataSource(),
                     "create role " + user + " login in role pgquota_app");
             try {
@@ -289,7 +291,8 @@ class BootstrapTest {
 
     @Test
     void thePrintedScriptMakesTheSameSchema() throws Exception {
-        try (TestDatabase printed = TestDatabase.empty(); TestDatabase migrated = TestDatabase.create()) {
+        try (TestDatabase printed = TestDatabase.empty(); TestDatabase migrated =
+                TestDatabase.create()) {
             execute(printed.dataSource(), Schema.print());
             Schema.of(printed.dataSource()).verify();
             assertThat(withoutHistory(SchemaDump.of(printed.dataSource(), "pgquota")))

@@ -16,10 +16,13 @@ class ConsumeTest {
                 Quotas quotas = Quotas.on(database.dataSource()).build();
                 Connection connection = database.connection();
                 Statement sql = connection.createStatement()) {
-            sql.execute("insert into pgquota.plan_version (plan, version, from_at) values ('P', 1, now())");
-            sql.execute("insert into pgquota.plan_limit (plan, version, ord, from_at, name, meter, level, per, "
+            sql.execute("insert into pgquota.plan_version (plan, version, from_at) values ('P', "
+                    + "1, now())");
+            sql.execute("insert into pgquota.plan_limit (plan, version, ord, from_at, name, "
+                    + "meter, level, per, "
                     + "capacity, overage, mode, billed) values "
-                    + "('P', 1, 1, now(), 'messages', 'requests', 0, 'month', 3, 0, 'enforce', true)");
+                    + "('P', 1, 1, now(), 'messages', 'requests', 0, 'month', 3, 0, 'enforce', "
+                    + "true)");
             sql.execute("insert into pgquota.tenant (tenant, plan) values ('acme', 'P')");
             Request call = Request.of("acme/search").take("requests", 2);
             assertThat(quotas.consume(call).isGranted()).isTrue();

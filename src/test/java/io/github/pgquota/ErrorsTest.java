@@ -26,6 +26,7 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Stream;
 import javax.sql.DataSource;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.postgresql.ds.PGSimpleDataSource;
 
@@ -190,7 +191,8 @@ class ErrorsTest {
             });
             assertThat(world.written()).isEqualTo(before);
             world.execute("update pgquota.setting set default_plan = 'P'");
-            assertThat(quotas.consume(Request.of("nobody").take("requests", 1)).isGranted()).isTrue();
+            assertThat(quotas.consume(Request.of("nobody").take("requests", 1)).isGranted())
+                    .isTrue();
         }
     }
 
@@ -245,7 +247,8 @@ class ErrorsTest {
     /** The library with nothing of a group of jars around it. */
     private static Class<?> without(String jars, String name) throws Exception {
         List<URL> urls = new ArrayList<>();
-        for (String path : System.getProperty("java.class.path").split(java.io.File.pathSeparator)) {
+        for (String path
+                : System.getProperty("java.class.path").split(java.io.File.pathSeparator)) {
             if (!path.matches(jars)) {
                 urls.add(Path.of(path).toUri().toURL());
             }
@@ -258,7 +261,8 @@ class ErrorsTest {
     void aMissingLibraryIsNamed() throws Exception {
         try (TestDatabase database = TestDatabase.empty()) {
             Class<?> schema = without(".*flyway.*", Schema.class.getName());
-            Object of = schema.getMethod("of", DataSource.class).invoke(null, database.dataSource());
+            Object of = schema.getMethod("of", DataSource.class)
+                    .invoke(null, database.dataSource());
             assertMissing("org.flywaydb:flyway-database-postgresql",
                     () -> schema.getMethod("migrate").invoke(of));
             assertThat(schema.getMethod("print").invoke(null)).asString().contains("create schema");
@@ -269,9 +273,11 @@ class ErrorsTest {
                 .invoke(null, "jdbc:postgresql://localhost/none", "u", "p", 1));
     }
 
-    private static void assertMissing(String artifact, org.junit.jupiter.api.function.Executable call)
+    private static void assertMissing(String artifact,
+            org.junit.jupiter.api.function.Executable call)
             throws Exception {
-        Throwable e = assertThrows(java.lang.reflect.InvocationTargetException.class, call).getCause();
+        Throwable e =
+                assertThrows(java.lang.reflect.InvocationTargetException.class, call).getCause();
         assertThat(e.getClass().getName()).endsWith("$MissingLibrary");
         assertThat(e.getClass().getMethod("artifact").invoke(e)).isEqualTo(artifact);
     }
@@ -290,7 +296,8 @@ class ErrorsTest {
                 QuotaException.Unavailable e = assertThrows(
                         QuotaException.Unavailable.class, () -> quotas.consume(CALL));
                 assertThat(e).hasMessageContaining("pool");
-                assertThat(e.getCause()).isInstanceOf(java.sql.SQLTransientConnectionException.class);
+                assertThat(e.getCause())
+                        .isInstanceOf(java.sql.SQLTransientConnectionException.class);
             }
             assertThat(world.rows("select * from pgquota.counter")).isEmpty();
         }
@@ -406,9 +413,10 @@ class ErrorsTest {
             world.quotas().consume(CALL).orThrow();
             blocker.setAutoCommit(false);
             sql.execute("select 1 from pgquota.counter for update");
-            Thread killer = new Thread(() -> org.awaitility.Awaitility.await().until(() -> world.count(
-                    "select count(pg_terminate_backend(pid)) from pg_stat_activity "
-                            + "where datname = current_database() and wait_event_type = 'Lock'") > 0));
+            Thread killer = new Thread(() -> Awaitility.await().until(() -> world.count("""
+                    select count(pg_terminate_backend(pid)) from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock'
+                    """) > 0));
             killer.start();
             QuotaException.OutcomeUnknown e = assertThrows(
                     QuotaException.OutcomeUnknown.class, () -> world.quotas().consume(CALL));

@@ -96,8 +96,10 @@ class HoldsTest {
             Reservation hold = world.quotas().hold(
                     Request.of("acme").take("requests", 60), Duration.ofMinutes(1));
             world.plan("P", Limit.named("other").on("tokens").capacity(1));
-            assertThat(hold.settle(Map.of("requests", 70L)).granted()).containsEntry("requests", 70L);
-            assertThat(world.rows("select used, held from pgquota.counter")).containsExactly("70 0");
+            assertThat(hold.settle(Map.of("requests", 70L)).granted())
+                    .containsEntry("requests", 70L);
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("70 0");
             world.proof();
         }
     }
@@ -115,7 +117,8 @@ class HoldsTest {
             try (Reservation hold = world.quotas().hold(call, Duration.ofMinutes(1))) {
                 hold.settle();
             }
-            assertThat(world.rows("select used, held from pgquota.counter")).containsExactly("60 0");
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("60 0");
             assertThatThrownBy(() -> world.quotas().hold(call, Duration.ofMinutes(1)))
                     .isInstanceOfSatisfying(QuotaException.Exceeded.class, e ->
                             assertThat(e.denied().refusing()).hasSize(1));
@@ -130,7 +133,8 @@ class HoldsTest {
             String id = world.quotas().hold(Request.of("acme/a").take("requests", 60),
                     Duration.ofMinutes(1)).id().toString();
             other.settle(OperationId.parse(id), Map.of("requests", 10L));
-            assertThat(world.rows("select used, held from pgquota.counter")).containsExactly("10 0");
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("10 0");
             OperationId stranger = new OperationId("other", OperationId.parse(id).uuid());
             assertThatThrownBy(() -> other.release(stranger))
                     .isInstanceOf(QuotaException.NotFound.class);
@@ -154,7 +158,8 @@ class HoldsTest {
             assertThat(world.quotas().consume(call).isGranted()).isFalse();
             org.awaitility.Awaitility.await().atMost(Duration.ofSeconds(10)).until(
                     () -> world.quotas().consume(call).isGranted());
-            assertThat(world.rows("select used, held from pgquota.counter")).containsExactly("100 0");
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("100 0");
             assertThat(world.rows("select state from pgquota.hold")).containsExactly("expired");
             world.proof();
         }
@@ -258,7 +263,8 @@ class HoldsTest {
         world.proof();
         assertThat(world.rows("select count(*) from pgquota.hold where state = 'open'"))
                 .containsExactly("0");
-        assertThat(world.rows("select sum(used), sum(held) from pgquota.counter where scope = 'acme'"))
+        assertThat(world.rows(
+                "select sum(used), sum(held) from pgquota.counter where scope = 'acme'"))
                 .containsExactly((charged + consumed) + " 0");
         assertThat(world.rows("select count(*) from pgquota.ledger l join pgquota.counter c "
                 + "on c.id = l.counter where c.scope = 'acme' and l.verb = 'settle' "

@@ -123,7 +123,8 @@ class JoinedTest {
                     () -> quotas.consume(Request.of("acme").take("requests", 1).key("k")));
             assertThrows(QuotaException.UnknownMeter.class,
                     () -> quotas.consume(Request.of("acme").take("bytes", 1)));
-            assertThat(quotas.consume(Request.of("acme").take("requests", 91)).isGranted()).isFalse();
+            assertThat(quotas.consume(Request.of("acme").take("requests", 91)).isGranted())
+                    .isFalse();
             quotas.consume(CALL).orThrow();
             connection.commit();
             assertThat(used(world)).containsExactly("20 0");
@@ -148,7 +149,7 @@ class JoinedTest {
     }
 
     @Test
-    void aReadOnlyTransactionReadsButChargesNothing() throws Exception {
+    void aReadOnlyTransactionReadsAndChargesNothing() throws Exception {
         try (World world = World.with(MESSAGES);
                 Connection connection = world.database().connection()) {
             world.quotas().consume(CALL).orThrow();
@@ -157,6 +158,8 @@ class JoinedTest {
             Operations quotas = world.quotas().within(connection);
             assertThat(quotas.balances(Scope.of("acme")).get(0).used()).isEqualTo(10);
             assertThat(quotas.check(CALL).isGranted()).isTrue();
+            assertThat(quotas.check(Request.of("acme").take("requests", 91)).isGranted())
+                    .isFalse();
             QuotaException.Unavailable e = assertThrows(
                     QuotaException.Unavailable.class, () -> quotas.consume(CALL));
             assertThat(e.sqlState()).isEqualTo("25006");

@@ -13,7 +13,8 @@ import org.junit.jupiter.api.Test;
 class PoolsTest {
 
     private static Pools.Pool pool(String url, int size) {
-        return Pools.create(url, TestDatabase.server().user(), TestDatabase.server().password(), size);
+        return Pools.create(url, TestDatabase.server().user(), TestDatabase.server().password(),
+                size);
     }
 
     private static String url(String url) throws SQLException {

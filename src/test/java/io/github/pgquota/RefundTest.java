@@ -23,10 +23,21 @@ class RefundTest {
                     refund op requests 4                 | granted requests 4 tokens 0    | requests used 56 held 0, tokens used 100 held 0
                     refund op requests 7                 | RefundTooLarge requests 7 of 6 | requests used 56 held 0
                     refund op requests 6 tokens 101      | RefundTooLarge tokens 101 of 100 | requests used 56 held 0
-                    refund op bytes 1                    | RefundTooLarge bytes 1 of 0    | requests used 56 held 0
                     refund op requests 6 tokens 1        | granted requests 6 tokens 1    | requests used 50 held 0, tokens used 99 held 0
                     refund op                            | granted requests 0 tokens 99   | requests used 50 held 0, tokens used 0 held 0
                     refund op requests 1                 | RefundTooLarge requests 1 of 0 | requests used 50 held 0
+                    """);
+        }
+    }
+
+    @Test
+    void aMeterThatWasNotChargedHasNothingToGiveBack() {
+        try (World world = World.with(MESSAGES, Limit.named("tokens").capacity(1000))) {
+            Table.run(world, """
+                    consume requests 10 as op     | granted 10                   | used 10 held 0
+                    refund op tokens 1            | RefundTooLarge tokens 1 of 0 | used 10 held 0
+                    refund op requests 1 tokens 1 | RefundTooLarge tokens 1 of 0 | used 10 held 0
+                    refund op requests 1 bytes 0  | granted 1                    | used 9 held 0
                     """);
         }
     }
@@ -80,7 +91,8 @@ class RefundTest {
                     refund op                 | NotFound operation | used 10 held 0
                     """);
             assertThat(world.rows("select * from pgquota.ledger")).isEmpty();
-            Granted granted = world.quotas().consume(Request.of("acme").take("requests", 1)).orThrow();
+            Granted granted =
+                    world.quotas().consume(Request.of("acme").take("requests", 1)).orThrow();
             for (OperationId none : Set.of(
                     new OperationId("acme", UUID.randomUUID()),
                     new OperationId("other", granted.operation().uuid()))) {

@@ -12,12 +12,24 @@ import java.util.List;
 /** A database of its own for tests of administration: plans are published as users do it. */
 final class Room implements AutoCloseable {
 
-    final TestDatabase database = TestDatabase.create();
-    final HikariDataSource pool = database.pool(8);
-    final Quotas quotas = Quotas.on(pool).build();
-    final Plans plans = quotas.plans();
+    final TestDatabase database;
+    final HikariDataSource pool;
+    final Quotas quotas;
+    final Plans plans;
 
-    /** Publishes a plan of these limits under the tenant's name in capitals, and gives it to the tenant. */
+    Room() {
+        this(TestDatabase.create());
+    }
+
+    /** Closes the database when it is closed. */
+    Room(TestDatabase database) {
+        this.database = database;
+        this.pool = database.pool(8);
+        this.quotas = Quotas.on(pool).build();
+        this.plans = quotas.plans();
+    }
+
+    /** Publishes a plan of these limits, named after the tenant, and gives it to the tenant. */
     Room tenant(String tenant, Limit... limits) {
         Plan plan = new Plan("PLAN-" + tenant, List.of(limits));
         plans.publish(plan);

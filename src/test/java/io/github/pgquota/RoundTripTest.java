@@ -47,7 +47,8 @@ class RoundTripTest {
                 new Step("balances", () -> quotas.balances(Scope.of("acme/red"))));
     }
 
-    private static void through(World world, Consumer<PGSimpleDataSource> settings, int delayMillis) {
+    private static void through(World world, Consumer<PGSimpleDataSource> settings,
+            int delayMillis) {
         try (Proxy proxy = Proxy.to(world.database().url())) {
             PGSimpleDataSource source = new PGSimpleDataSource();
             source.setURL(proxy.url(world.database().url()));
@@ -116,7 +117,8 @@ class RoundTripTest {
                 assertThat(proxy.roundTrips() - before).isEqualTo(2);
                 connection.commit();
             }
-            assertThat(world.rows("select distinct used from pgquota.counter")).containsExactly("3");
+            assertThat(world.rows("select distinct used from pgquota.counter"))
+                    .containsExactly("3");
         }
     }
 }

@@ -28,9 +28,9 @@ import org.jspecify.annotations.Nullable;
  * {@code as} with a nickname for what comes of it.
  *
  * <p>Then the answer. {@code granted} with a number or meters and numbers, then what is remarkable:
- * {@code over 5}, {@code late}, {@code replayed}, {@code crossed 80,100}, {@code hold settled}. What
- * is not named must not be so. {@code denied} with the names of the limits that refused and {@code
- * retry} with a time or never. Or the kind of an exception and its field.
+ * {@code over 5}, {@code late}, {@code replayed}, {@code crossed 80,100}, {@code hold settled}.
+ * What is not named must not be so. {@code denied} with the names of the limits that refused and
+ * {@code retry} with a time or never. Or the kind of an exception and its field.
  *
  * <p>Last, what the database holds then: {@code used} and {@code held} of all counters, or of those
  * of the scope, meter and window (from 1) that are named before; several are set apart by commas.
@@ -216,7 +216,8 @@ final class Table {
                                  where i.tenant = c.tenant and i.counter = c.id
                                    and i.expires_at <= pgquota.clock())), 0)
                       from pgquota.counter c
-                     where c.scope = ? and c.meter = ? and c.start_at = coalesce(?::timestamptz, '-infinity')
+                     where c.scope = ? and c.meter = ?
+                       and c.start_at = coalesce(?::timestamptz, '-infinity')
                        and c.end_at = coalesce(?::timestamptz, 'infinity')
                     """, b.scope().path(), b.meter(), time(b.startOrNull()), time(b.endOrNull())))
                     .as("counter of %s", b)

@@ -110,7 +110,8 @@ class VerbsTest {
                 settle h tokens 33                | granted requests 1 tokens 20 hold settled replayed | requests used 1 held 0, tokens used 20 held 0
                 release h                         | granted requests 1 tokens 20 hold settled replayed | tokens used 20 held 0
                 extend h ttl PT9M                 | HoldEnded settled                         | tokens used 20 held 0
-                """, MESSAGES, Limit.named("tokens").capacity(100), Limit.named("bytes").capacity(9));
+                """, MESSAGES, Limit.named("tokens").capacity(100),
+                Limit.named("bytes").capacity(9));
     }
 
     @Test
@@ -337,7 +338,8 @@ class VerbsTest {
             Request call = Request.of("acme/a").take("requests", 30);
             Granted granted = world.quotas().consume(call).orThrow();
             world.quotas().reserve(call, java.time.Duration.ofMinutes(1)).orThrow();
-            Denied denied = (Denied) world.quotas().consume(Request.of("acme/a").take("requests", 41));
+            Denied denied =
+                    (Denied) world.quotas().consume(Request.of("acme/a").take("requests", 41));
 
             assertThat(granted.scope()).isEqualTo(Scope.of("acme/a"));
             assertThat(granted.asked()).isEqualTo(Map.of("requests", 30L));
@@ -363,7 +365,8 @@ class VerbsTest {
             assertThat(denied.refusing()).extracting(v -> v.balance().limit())
                     .containsExactly("messages");
             assertThat(denied.retryAfter()).contains(Instant.parse(APRIL));
-            assertThat(denied.reason()).isEqualTo("requests of acme: 41 asked, 30+30 of 100, 40 left "
+            assertThat(denied.reason())
+                    .isEqualTo("requests of acme: 41 asked, 30+30 of 100, 40 left "
                     + "until 2026-04-01T00:00:00Z, says messages");
             assertThat(denied.limits().get(1).message()).contains("unlimited unlimited");
             assertThat(denied.limits().get(2).message()).contains("never");

@@ -49,12 +49,13 @@ final class Answers {
         Hold hold = null;
         if (first.holdState() != null) {
             hold = new Hold(
-                    change.ref() == null ? java.util.Objects.requireNonNull(operation) : change.about(),
+                    change.ref() == null ? java.util.Objects.requireNonNull(operation)
+                    : change.about(),
                     Hold.State.valueOf(first.holdState().toUpperCase(Locale.ROOT)),
                     java.util.Objects.requireNonNull(first.expiresAt()));
         }
-        return new Granted(change.scope(), change.amounts(), granted, verdicts(change, rows), first.at(),
-                operation, first.replayed(), first.late(), hold);
+        return new Granted(change.scope(), change.amounts(), granted, verdicts(change, rows),
+                first.at(), operation, first.replayed(), first.late(), hold);
     }
 
     private static @Nullable OperationId id(Change change, @Nullable UUID uuid) {
@@ -62,8 +63,8 @@ final class Answers {
     }
 
     private static Denied denied(Change change, List<Row> rows) {
-        return new Denied(change.scope(), change.amounts(), verdicts(change, rows), rows.get(0).at(),
-                retryAfter(change, rows));
+        return new Denied(change.scope(), change.amounts(), verdicts(change, rows),
+                rows.get(0).at(), retryAfter(change, rows));
     }
 
     /** Null when waiting cannot help. */
@@ -91,7 +92,8 @@ final class Answers {
         for (Row row : rows) {
             if (row.limit() != null) {
                 Balance balance = new Balance(row.limit(), row.meter(), new Scope(row.scope()),
-                        mode(row.mode()), row.capacity(), row.used(), row.held(), row.start(), row.end());
+                        mode(row.mode()), row.capacity(), row.used(), row.held(), row.start(),
+                        row.end());
                 verdicts.add(new Verdict(balance, row.fits(), row.overage(), row.crossed(),
                         message(row.message(), change, balance)));
             }
@@ -107,7 +109,8 @@ final class Answers {
         if (template == null) {
             return null;
         }
-        String capacity = b.capacityOrNull() == null ? "unlimited" : String.valueOf(b.capacityOrNull());
+        String capacity = b.capacityOrNull() == null ? "unlimited"
+                : String.valueOf(b.capacityOrNull());
         Map<String, Object> places = Map.of(
                 "limit", b.limit(),
                 "meter", b.meter(),
@@ -132,9 +135,11 @@ final class Answers {
             case "no_version" -> new QuotaException.UnknownTenant(tenant,
                     "has a plan of which no version is in force: publish one");
             case "unknown_meter" -> new QuotaException.UnknownMeter(change.scope(), detail,
-                    "is counted by no limit of the tenant's plan: add one, unlimited if it should only count");
+                    "is counted by no limit of the tenant's plan: add one, unlimited if it should "
+                    + "only count");
             case "scope_too_short" -> new QuotaException.UnknownMeter(change.scope(), detail,
-                    "is limited at deeper levels only: name a longer scope, or add a limit at its level");
+                    "is limited at deeper levels only: name a longer scope, or add a limit at its "
+                    + "level");
             case "unknown_hold" -> new QuotaException.NotFound("hold", change.about(),
                     "it was never taken, or ended longer ago than it is kept");
             case "meter_not_held" -> new QuotaException.Invalid("meter", detail,
@@ -142,9 +147,11 @@ final class Answers {
             case "hold_ended" -> new QuotaException.HoldEnded(
                     change.about(), Hold.State.valueOf(detail.toUpperCase(Locale.ROOT)));
             case "unknown_operation" -> new QuotaException.NotFound("operation", change.about(),
-                    "the ledger has no charge of it: it was not billed, or is older than the ledger is kept");
+                    "the ledger has no charge of it: it was not billed, or is older than the "
+                    + "ledger is kept");
             case "refund_too_large" -> refundTooLarge(change, detail);
-            case "key_conflict" -> new QuotaException.KeyConflict(String.valueOf(change.key()), detail);
+            case "key_conflict" ->
+                    new QuotaException.KeyConflict(String.valueOf(change.key()), detail);
             case "key_expired" -> new QuotaException.KeyExpired(String.valueOf(change.key()));
             case "counter_full" -> new QuotaException.Invalid("amount", change.amounts(),
                     "does not fit the counter of limit " + detail + ", which ends at 2^63 - 1");
@@ -157,6 +164,7 @@ final class Answers {
         int blank = detail.indexOf(' ');
         String meter = detail.substring(blank + 1);
         return new QuotaException.RefundTooLarge(change.about(), meter,
-                change.amounts().getOrDefault(meter, 0L), Long.parseLong(detail.substring(0, blank)));
+                change.amounts().getOrDefault(meter, 0L),
+                Long.parseLong(detail.substring(0, blank)));
     }
 }

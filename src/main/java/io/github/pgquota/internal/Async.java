@@ -102,7 +102,8 @@ final class Async implements AsyncOperations {
 
     @Override
     public CompletableFuture<Decision> extend(
-            OperationId hold, Map<String, Long> amounts, Duration timeToLive, @Nullable String key) {
+            OperationId hold, Map<String, Long> amounts, Duration timeToLive,
+            @Nullable String key) {
         return run(() -> verbs.extend(hold, amounts, timeToLive, key));
     }
 

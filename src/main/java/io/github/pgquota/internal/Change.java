@@ -32,7 +32,8 @@ record Change(
     }
 
     static Change reserve(Request request, Duration ttl) {
-        return new Change("reserve", request.scope(), request.amounts(), request.key(), null, millis(ttl));
+        return new Change("reserve", request.scope(), request.amounts(), request.key(), null,
+                millis(ttl));
     }
 
     static Change about(

@@ -17,7 +17,8 @@ public final class Migrations {
 
     /** The scripts, in their order; what they are called in the jar. */
     static final List<String> SCRIPTS =
-            List.of("V1__tables.sql", "V2__windows.sql", "V3__engine.sql", "V4__administration.sql", "V5__views.sql");
+            List.of("V1__tables.sql", "V2__windows.sql", "V3__engine.sql", "V4__administration.sql",
+            "V5__views.sql");
 
     /** The version that this library needs: that of the last script. */
     static final int VERSION = SCRIPTS.size();
@@ -25,9 +26,9 @@ public final class Migrations {
     static final String FOLDER = "io/github/pgquota/migration";
 
     /**
-     * Flyway takes several connections and makes whoever comes second wait with them in its hands. Many
-     * threads of one process would starve each other of their pool; so they queue up here, and other
-     * processes at Flyway's lock in the database.
+     * Flyway takes several connections and makes whoever comes second wait with them in its hands.
+     * Many threads of one process would starve each other of their pool; so they queue up here, and
+     * other processes at Flyway's lock in the database.
      */
     private static final ReentrantLock TURN = new ReentrantLock();
 
@@ -123,8 +124,10 @@ public final class Migrations {
     }
 
     private static boolean exists(java.sql.Connection connection) throws SQLException {
-        return number(connection, "select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n "
-                + "on n.oid = p.pronamespace where n.nspname = 'pgquota' and p.proname = 'schema_version'") > 0;
+        return number(connection,
+                "select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n "
+                + "on n.oid = p.pronamespace where n.nspname = 'pgquota' and p.proname = "
+                + "'schema_version'") > 0;
     }
 
     private static int number(java.sql.Connection connection, String sql) throws SQLException {

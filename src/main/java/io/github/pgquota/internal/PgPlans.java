@@ -200,7 +200,7 @@ final class PgPlans implements Plans {
                 return work.apply(configuration.dsl());
             } catch (DataAccessException e) {
                 SQLException cause = e.getCause(SQLException.class);
-                if (cause == null || cause.getSQLState() == null) {
+                if (cause == null || !SqlStates.isKnown(cause)) {
                     throw e; // not the database's words: a mistake in here
                 }
                 throw cause;

@@ -33,7 +33,11 @@ final class PgUpkeep implements Upkeep {
             while (more && System.nanoTime() - start < budget.toNanos()) {
                 int batch = batch(task);
                 rows += batch;
-                more = task == Task.DROPPED ? batch > 0 : task != Task.MADE && batch >= BATCH;
+                more = switch (task) {
+                    case HOLDS, DROPPED -> batch > 0;
+                    case MADE -> false;
+                    default -> batch >= BATCH;
+                };
             }
             finished &= !more;
             done.put(task, rows);

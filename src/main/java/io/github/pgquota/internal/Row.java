@@ -36,8 +36,10 @@ record Row(
         @Nullable String message) {
 
     /** What {@link #read} reads, in its order. */
-    static final String COLUMNS = "change, status, detail, operation, at, replayed, late, hold_state, "
-            + "expires_at, limit_name, meter, scope, mode, capacity, ceiling, used, held, start_at, "
+    static final String COLUMNS =
+            "change, status, detail, operation, at, replayed, late, hold_state, "
+            + "expires_at, limit_name, meter, scope, mode, capacity, ceiling, used, held, "
+            + "start_at, "
             + "end_at, fits, granted, overage, crossed, message";
 
     static Row read(ResultSet r) throws SQLException {

@@ -17,6 +17,11 @@ final class SqlStates {
         return is(e, "40001", "40P01");
     }
 
+    /** Whether the database or its driver said it, and not something between them and us. */
+    static boolean isKnown(SQLException e) {
+        return e.getSQLState() != null;
+    }
+
     /** The server does not take writes: it is, or has become, a standby. */
     static boolean isReadOnly(SQLException e) {
         return is(e, "25006");
@@ -26,10 +31,12 @@ final class SqlStates {
     static QuotaException noConnection(SQLException e) {
         String state = state(e);
         if (state.startsWith("28")) {
-            return new QuotaException.Forbidden("the database refused the login (" + state + ")", e);
+            return new QuotaException.Forbidden("the database refused the login (" + state + ")",
+                    e);
         }
         return new QuotaException.Unavailable(
-                "no connection to the database could be had; is it running, is the pool large enough?",
+                "no connection to the database could be had; is it running, is the pool large "
+                + "enough?",
                 state, e);
     }
 
@@ -60,7 +67,8 @@ final class SqlStates {
                     "run Schema.of(dataSource).migrate() with a user who may create it", e);
         }
         if (state.equals("42501")) {
-            return new QuotaException.Forbidden("the database user lacks a right: grant it one of the "
+            return new QuotaException.Forbidden(
+                    "the database user lacks a right: grant it one of the "
                     + "roles pgquota_app, pgquota_admin, pgquota_report", e);
         }
         ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
@@ -73,7 +81,8 @@ final class SqlStates {
                     Objects.requireNonNullElse(said.getHint(), ""));
         }
         if (state.startsWith("PQ") || state.startsWith("22") || state.startsWith("23")) {
-            return new QuotaException.Invalid("request", e.getMessage(), "was refused by the database");
+            return new QuotaException.Invalid("request", e.getMessage(),
+                    "was refused by the database");
         }
         return new QuotaException.Unavailable(
                 "the database did not do it (" + state + "); nothing was changed", state, e);

@@ -55,7 +55,8 @@ abstract class Verbs implements Operations {
 
     @Override
     public final Decision extend(
-            OperationId hold, Map<String, Long> amounts, Duration timeToLive, @Nullable String key) {
+            OperationId hold, Map<String, Long> amounts, Duration timeToLive,
+            @Nullable String key) {
         return one(Change.about("extend", hold, amounts, key, positive(timeToLive)));
     }
 
@@ -107,14 +108,16 @@ abstract class Verbs implements Operations {
 
     private static Request filled(Request request) {
         if (request.amounts().isEmpty()) {
-            throw new QuotaException.Invalid("amounts", request, "name no meter; add one with take");
+            throw new QuotaException.Invalid("amounts", request,
+                    "name no meter; add one with take");
         }
         return request;
     }
 
     private static Duration positive(Duration timeToLive) {
         if (timeToLive.compareTo(Duration.ofMillis(1)) < 0) {
-            throw new QuotaException.Invalid("timeToLive", timeToLive, "must be a millisecond or more");
+            throw new QuotaException.Invalid("timeToLive", timeToLive,
+                    "must be a millisecond or more");
         }
         return timeToLive;
     }

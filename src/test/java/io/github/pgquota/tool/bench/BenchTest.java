@@ -1,0 +1,193 @@
+package io.github.pgquota.tool.bench;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import io.github.pgquota.TestDatabase;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.HdrHistogram.Histogram;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine;
+import tools.jackson.core.JsonParser;
+import tools.jackson.core.JsonToken;
+import tools.jackson.core.ObjectReadContext;
+import tools.jackson.core.json.JsonFactory;
+
+/** The benchmark's machinery, for a moment: not what it measures, but that it measures that. */
+class BenchTest {
+
+    private static final AtomicInteger NUMBER = new AtomicInteger();
+
+    @TempDir
+    private Path folder;
+
+    private final StringWriter output = new StringWriter();
+    private final StringWriter errors = new StringWriter();
+
+    private CommandLine command() {
+        return new CommandLine(new Bench())
+                .setOut(new PrintWriter(output, true))
+                .setErr(new PrintWriter(errors, true));
+    }
+
+    private Path results() {
+        return folder.resolve("results.json");
+    }
+
+    /** Runs the workloads on a stage that may have been tampered with. Returns the exit status. */
+    private int measure(String workloads, String... tampering) throws Exception {
+        CommandLine command = command();
+        command.parseArgs("--workloads", workloads, "--seconds", "0.02", "--rounds", "2",
+                "--callers", "3", "--rtt", "4", "--calls", "160", "--out", results().toString());
+        try (Stage stage = Stage.create(
+                TestDatabase.server(), "test" + NUMBER.incrementAndGet(), Stage.TENANTS)) {
+            stage.execute(tampering);
+            return command.<Bench>getCommand().measure(stage);
+        }
+    }
+
+    @Test
+    void everyWorkloadLeavesItsLines() throws Exception {
+        assertThat(measure("hot,spread,keyed,reserve,denied,rtt,memory")).isZero();
+        List<Map<String, Object>> rows = rows();
+        assertThat(rows).extracting(row -> row.get("workload") + " " + row.get("path") + " "
+                        + row.get("callers") + " " + row.get("kind") + " " + row.get("rtt_ms"))
+                .containsExactly(
+                        "hot bare 3 platform 0.0",
+                        "hot direct 3 platform 0.0",
+                        "denied direct 3 platform 0.0",
+                        "spread bare 3 platform 0.0",
+                        "spread direct 3 platform 0.0",
+                        "keyed direct 3 platform 0.0",
+                        "reserve direct 3 platform 0.0",
+                        "hot bare 1 platform 4.0",
+                        "hot direct 1 platform 4.0");
+        assertThat(rows).allSatisfy(row -> {
+            assertThat(row.keySet()).containsExactly("workload", "path", "callers", "kind", "rtt_ms",
+                    "per_second", "p50_ms", "p99_ms", "p999_ms", "rounds");
+            assertThat((double) row.get("per_second")).isPositive();
+            assertThat((double) row.get("p50_ms")).isPositive()
+                    .isLessThanOrEqualTo((double) row.get("p99_ms"));
+            assertThat((double) row.get("p99_ms")).isLessThanOrEqualTo((double) row.get("p999_ms"));
+            assertThat(row.get("rounds")).isEqualTo(2);
+        });
+        assertThat(rows).filteredOn(row -> row.get("rtt_ms").equals(4.0))
+                .allSatisfy(row -> assertThat((double) row.get("p50_ms")).isGreaterThanOrEqualTo(4));
+        assertThat(output.toString())
+                .contains("fsync", "p99.9 ms", "round trips of a call", "160 calls:")
+                .containsPattern("round trips of a call +1\\.0 ");
+    }
+
+    @Test
+    void aWorkloadBringsWhatItIsComparedWith() throws Exception {
+        assertThat(measure("keyed")).isZero();
+        assertThat(rows()).extracting(row -> row.get("workload") + " " + row.get("path"))
+                .containsExactly("spread bare", "keyed direct");
+        assertThat(output.toString()).containsPattern("keyed direct.* : spread bare.*target ≥ 0.50");
+    }
+
+    /** Bugs of a database that acknowledges one thing and stores another. */
+    @ParameterizedTest
+    @ValueSource(strings = {
+        // counts twice what it grants
+        "hot | create function twice() returns trigger language plpgsql as $$ begin"
+                + " new.used := new.used + 1; return new; end $$;"
+                + " create trigger twice before update on pgquota.counter"
+                + " for each row execute function twice()",
+        // the same with the table that the library is compared with
+        "hot | create function twice() returns trigger language plpgsql as $$ begin"
+                + " new.used := new.used + 1; return new; end $$;"
+                + " create trigger twice before update on bare"
+                + " for each row execute function twice()",
+        // refuses where nothing is to be refused
+        "spread | alter table pgquota.plan_limit disable trigger user;"
+                + " update pgquota.plan_limit set capacity = 1 where meter = 'requests'",
+        // grants where all is to be refused
+        "denied | alter table pgquota.plan_limit disable trigger user;"
+                + " update pgquota.plan_limit set capacity = 1000000 where meter = 'scarce'"
+    })
+    void aRoundThatDoesNotAddUpIsVoid(String tampering) throws Exception {
+        String[] parts = tampering.split(" \\| ", 2);
+        assertThat(measure(parts[0], parts[1])).isEqualTo(1);
+        assertThat(errors.toString()).contains("A round is void");
+        assertThat(results()).doesNotExist();
+    }
+
+    @Test
+    void ledgersAreFilledAsTheEngineWouldHave() throws Exception {
+        long rows = Stage.TENANTS * 2 + 7;
+        try (Ledger ledger = new Ledger(
+                TestDatabase.server(), Stage.TENANTS, 2, List.of(rows, 10L))) {
+            assertThat(ledger.contenders()).extracting(c -> c.line().workload())
+                    .containsExactly("ledger-" + rows, "ledger-10");
+            Contender contender = ledger.contenders().get(0);
+            assertThat(contender.stored()).isEqualTo(rows);
+            assertThat(contender.call()).isEqualTo(1);
+            assertThat(contender.stored()).isEqualTo(rows + 1);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "--workloads cold", "--rounds 0", "--seconds 0", "--callers 0", "--scopes 1", "--rtt -1",
+        "--calls 9", "--what"
+    })
+    void badUsageIsTwo(String arguments) {
+        assertThat(command().execute(arguments.split(" "))).isEqualTo(2);
+        assertThat(errors.toString()).contains("Usage: bench");
+    }
+
+    @Test
+    void ratiosArePairedByRound() {
+        Line line = Line.of("hot", "bare", 1);
+        Series slow = series(line, 10, 20, 40);
+        Series fast = series(line, 20, 80, 50);
+        Series.Spread ratio = slow.ratioTo(fast);
+        assertThat(ratio.median()).isCloseTo(0.5, within(1e-9));
+        assertThat(ratio.min()).isCloseTo(0.25, within(1e-9));
+        assertThat(ratio.max()).isCloseTo(0.8, within(1e-9));
+        assertThat(Series.Spread.of(4, 1, 3, 2).median()).isEqualTo(2.5);
+    }
+
+    private static Series series(Line line, long... calls) {
+        Series series = new Series(line);
+        for (long n : calls) {
+            series.rounds().add(new Slice(n, n, 1, new Histogram(3)));
+        }
+        return series;
+    }
+
+    /** The rows of the file: strings and numbers by name, nothing else is allowed. */
+    private List<Map<String, Object>> rows() throws Exception {
+        List<Map<String, Object>> rows = new ArrayList<>();
+        try (JsonParser json = new JsonFactory()
+                .createParser(ObjectReadContext.empty(), Files.readString(results()))) {
+            assertThat(json.nextToken()).isEqualTo(JsonToken.START_ARRAY);
+            while (json.nextToken() == JsonToken.START_OBJECT) {
+                Map<String, Object> row = new java.util.LinkedHashMap<>();
+                while (json.nextToken() == JsonToken.PROPERTY_NAME) {
+                    String name = json.currentName();
+                    row.put(name, switch (json.nextToken()) {
+                        case VALUE_STRING -> json.getString();
+                        case VALUE_NUMBER_INT -> json.getIntValue();
+                        default -> json.getDoubleValue();
+                    });
+                }
+                rows.add(row);
+            }
+            assertThat(json.currentToken()).isEqualTo(JsonToken.END_ARRAY);
+            assertThat(json.nextToken()).isNull();
+        }
+        return rows;
+    }
+}
