@@ -576,7 +576,7 @@ begin
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
        and (c.held = 0 or not exists (select from pgquota.hold_item i
                                        where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
-       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
+       and (l.quiet_below is null or p_verb = '{reserve}' or p_amount[1] < l.quiet_below - c.used)
     returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
                   l.mode, c.per, l.capacity, l.ceiling,
                   c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
@@ -1148,10 +1148,19 @@ begin
 
   -- A change that looked granted on windows not yet open may not fit beside those before it.
   if cardinality(v_opened) > 0 then
-    delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
-     where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
-       and not exists (select from unnest(v_legs) l where l.counter = c.id
-                          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check');
+    with gone as (
+      delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
+       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+         and not exists (select from unnest(v_legs) l where l.counter = c.id
+                            and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
+      returning c.tenant, c.scope, c.meter, c.per, c.start_at
+    )
+    update pgquota.counter c set current = true -- the window before it is the newest again
+      from gone g
+     where c.tenant = g.tenant and c.scope = g.scope and c.meter = g.meter and c.per = g.per
+       and c.start_at = (select max(b.start_at) from pgquota.counter b
+                          where b.tenant = g.tenant and b.scope = g.scope and b.meter = g.meter
+                            and b.per = g.per and b.start_at < g.start_at);
   end if;
   if v_write then
     if cardinality(w_holds) > 0 then

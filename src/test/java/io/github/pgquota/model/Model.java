@@ -93,6 +93,7 @@ final class Model implements Operations, Administration {
         boolean billed;
         long used;
         long entries;
+        /** When it was changed last; times never go back in its ledger, whatever the clock does. */
         Instant last;
 
         Counter(String scope, String meter, Window per, int n, Windows window) {
@@ -131,26 +132,22 @@ final class Model implements Operations, Administration {
         }
     }
 
-    /**
-     * A call has one time: now, but within the windows that it charges, and not before what its
-     * counters have seen, if a clock stepped back.
-     */
+    /** A call has one time: now, but if a clock stepped back after the last change that it follows. */
     final class Call {
         final List<Counter> opened = new ArrayList<>();
-        final Map<Counter, long[]> sums = new HashMap<>();
+        final Set<Counter> changed = new LinkedHashSet<>();
         Instant low = Instant.MIN;
         Instant high = Instant.MAX;
         Instant began = now;
 
-        void touches(Counter counter) {
-            low = low.isAfter(counter.last) ? low : counter.last;
+        void follows(List<Leg> legs) {
+            legs.forEach(l -> low = low.isAfter(l.counter.last) ? low : l.counter.last);
         }
 
-        void charges(Counter counter) {
-            touches(counter);
-            if (counter.window.end() != null) {
-                high = high.isBefore(counter.window.end()) ? high : counter.window.end();
-            }
+        /** And within the windows that it charges. */
+        void within(List<Leg> legs) {
+            legs.stream().map(l -> l.counter.window.end()).filter(Objects::nonNull)
+                    .forEach(end -> high = high.isBefore(end) ? high : end);
         }
 
         Instant at() {
@@ -160,17 +157,13 @@ final class Model implements Operations, Administration {
         }
 
         void close() {
+            changed.forEach(c -> c.last = at());
             opened.sort(Comparator.comparing((Counter c) -> c.scope).thenComparing(c -> c.meter)
                     .thenComparing(c -> c.per.text()));
             for (Counter counter : opened) {
                 counters.add(counter);
                 counter.id = counters.size();
             }
-            sums.forEach((counter, sum) -> {
-                if (sum[0] != 0 || sum[1] != 0) {
-                    counter.last = at();
-                }
-            });
         }
     }
 
@@ -400,7 +393,8 @@ final class Model implements Operations, Administration {
                 return at -> new Granted(
                         asked.scope, asked.amounts, amounts, as, at, null, false, false, null);
             }
-            legs.forEach(leg -> call.charges(leg.counter));
+            call.follows(legs);
+            call.within(legs);
             OperationId id = newId(asked.scope.tenant());
             Held hold = verb.equals("reserve") ? open(call, asked, legs, id) : null;
             List<Verdict> verdicts = charge(call, id, asked, legs,
@@ -467,6 +461,7 @@ final class Model implements Operations, Administration {
         requireRoom(asked, legs, c -> uses.applyAsLong(c) + frees.applyAsLong(c));
         Map<Counter, Long> freed = new HashMap<>();
         hold.counters.forEach(c -> freed.put(c, frees.applyAsLong(c)));
+        call.follows(legs);
         hold.state = settles ? Hold.State.SETTLED : late ? Hold.State.EXPIRED : Hold.State.RELEASED;
         OperationId operation = newId(id.tenant());
         List<Verdict> verdicts = charge(call, operation, asked, legs, uses, freed::get);
@@ -492,6 +487,7 @@ final class Model implements Operations, Administration {
                 return denied(asked, legs, null);
             }
             requireRoom(asked, legs, adds);
+            call.follows(legs);
             amounts.forEach((meter, more) -> hold.amounts.merge(meter, more, Long::sum));
             Instant latest = hold.taken.plus(LONGEST_HOLD);
             Instant wanted = now.plus(ttl).isAfter(latest) ? latest : now.plus(ttl);
@@ -531,6 +527,7 @@ final class Model implements Operations, Administration {
                     throw new QuotaException.RefundTooLarge(id, meter, asks, most);
                 }
             }
+            call.follows(legs);
             OperationId operation = newId(id.tenant());
             List<Verdict> verdicts =
                     charge(call, operation, asked, legs, c -> -gives.applyAsLong(c), c -> 0);
@@ -582,10 +579,9 @@ final class Model implements Operations, Administration {
                 counter.billed = legs.stream().anyMatch(l -> l.counter == counter && l.limit.billed());
                 call.opened.add(counter);
             }
-            call.touches(counter);
-            long[] sum = call.sums.computeIfAbsent(counter, c -> new long[2]);
-            sum[0] += uses.applyAsLong(counter);
-            sum[1] += holdsMore.applyAsLong(counter);
+            if (uses.applyAsLong(counter) != 0 || holdsMore.applyAsLong(counter) != 0) {
+                call.changed.add(counter);
+            }
             counter.used += uses.applyAsLong(counter);
             if (counter.billed && uses.applyAsLong(counter) != 0) {
                 ledger.add(new Entry(counter, ++counter.entries, asked.verb, uses.applyAsLong(counter),
