@@ -61,19 +61,23 @@ final class Model implements Operations, Administration {
     record Tenant(String plan, ZoneId zone, LocalDateTime anchor) {}
 
     record Adjustment(
-            UUID id, Scope scope, String limit, boolean boost, Long capacity, Instant from, Instant until) {}
+            UUID id, Scope scope, String limit, boolean boost, Long capacity, Instant from,
+            Instant until) {}
 
     record Entry(
-            Counter counter, long number, String verb, long amount, long usedAfter, OperationId operation,
+            Counter counter, long number, String verb, long amount, long usedAfter,
+            OperationId operation,
             Call call, OperationId ref) {}
 
     record Alarm(
-            Counter counter, String limit, int percent, long capacity, long used, OperationId operation,
+            Counter counter, String limit, int percent, long capacity, long used,
+            OperationId operation,
             Call call) {}
 
     /** A request as a key remembers it. */
     record Asked(
-            String verb, Scope scope, String key, OperationId ref, Duration ttl, Map<String, Long> amounts) {}
+            String verb, Scope scope, String key, OperationId ref, Duration ttl,
+            Map<String, Long> amounts) {}
 
     record Remembered(Asked asked, Call call, Answer answer) {}
 
@@ -105,7 +109,8 @@ final class Model implements Operations, Administration {
         }
 
         boolean is(String otherScope, Limit limit) {
-            return scope.equals(otherScope) && meter.equals(limit.meter()) && per.equals(limit.window());
+            return scope.equals(otherScope) && meter.equals(limit.meter())
+                    && per.equals(limit.window());
         }
     }
 
@@ -174,7 +179,9 @@ final class Model implements Operations, Administration {
         }
     }
 
-    /** A limit over a counter, as it stands now; without a limit where the plan has none any longer. */
+    /**
+     * A limit over a counter, as it stands now; without a limit where the plan has none any longer.
+     */
     private final class Leg {
         final Limit limit;
         final Counter counter;
@@ -227,7 +234,8 @@ final class Model implements Operations, Administration {
                         .replace("{remaining}", capacity == null
                                 ? "unlimited"
                                 : "" + Math.max(0, capacity - b.used() - b.held()))
-                        .replace("{resets_at}", b.endOrNull() == null ? "never" : "" + b.endOrNull());
+                        .replace("{resets_at}", b.endOrNull() == null ? "never"
+                                : "" + b.endOrNull());
             }
             return new Verdict(b, fits, overage, crossed, message);
         }
@@ -311,7 +319,8 @@ final class Model implements Operations, Administration {
         }
         call.close();
         List<Object> outcomes =
-                answers.stream().map(a -> a instanceof Answer answer ? filled(answer.at(call.at())) : a).toList();
+                answers.stream().map(a -> a instanceof Answer answer ? filled(answer.at(call.at()))
+                        : a).toList();
         for (Object outcome : outcomes) {
             if (outcome instanceof QuotaException e) {
                 throw new QuotaException.Partial(outcomes, e);
@@ -333,13 +342,17 @@ final class Model implements Operations, Administration {
 
     /** What was asked is told with each answer, the first one and those that repeat it. */
     private static Decision filled(Decision raw) {
-        List<Verdict> verdicts = raw.limits().stream().map(v -> new Verdict(v.balance(), v.fits(), v.overage(),
+        List<Verdict> verdicts = raw.limits().stream()
+                .map(v -> new Verdict(v.balance(), v.fits(), v.overage(),
                 v.crossed(), v.messageOrNull() == null ? null : v.messageOrNull()
-                        .replace("{asked}", "" + raw.asked().getOrDefault(v.balance().meter(), 0L)))).toList();
+                        .replace("{asked}",
+                                "" + raw.asked().getOrDefault(v.balance().meter(), 0L)))).toList();
         return raw instanceof Granted g
-                ? new Granted(g.scope(), g.asked(), g.granted(), verdicts, g.at(), g.operationOrNull(),
+                ? new Granted(g.scope(), g.asked(), g.granted(), verdicts, g.at(),
+                        g.operationOrNull(),
                         g.replayed(), g.late(), g.holdOrNull())
-                : new Denied(raw.scope(), raw.asked(), verdicts, raw.at(), ((Denied) raw).retryAfterOrNull());
+                : new Denied(raw.scope(), raw.asked(), verdicts, raw.at(),
+                        ((Denied) raw).retryAfterOrNull());
     }
 
     private Answer keyed(Call call, Asked asked, Supplier<Answer> work) {
@@ -419,7 +432,8 @@ final class Model implements Operations, Administration {
         hold.amounts = new TreeMap<>(asked.amounts);
         hold.counters = legs.stream().map(l -> l.counter).distinct().toList();
         hold.taken = call.at();
-        hold.expires = hold.taken.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl : LONGEST_HOLD);
+        hold.expires = hold.taken.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl
+                : LONGEST_HOLD);
         holds.put(id, hold);
         return hold;
     }
@@ -499,7 +513,8 @@ final class Model implements Operations, Administration {
             OperationId operation = newId(id.tenant());
             List<Verdict> verdicts = charge(call, operation, asked, legs, c -> 0, adds);
             Hold left = new Hold(id, Hold.State.OPEN, hold.expires);
-            return at -> new Granted(asked.scope, amounts, byMeter(legs, adds), verdicts, at, operation,
+            return at -> new Granted(asked.scope, amounts, byMeter(legs, adds), verdicts, at,
+                    operation,
                     false, false, left);
         }));
     }
@@ -519,9 +534,11 @@ final class Model implements Operations, Administration {
             ToLongFunction<Counter> gives =
                     c -> amounts.isEmpty() ? left.get(c) : amounts.getOrDefault(c.meter, 0L);
             List<Leg> legs = new ArrayList<>();
-            left.keySet().stream().map(c -> legs(new Scope(c.scope), List.of(c))).forEach(legs::addAll);
+            left.keySet().stream().map(c -> legs(new Scope(c.scope), List.of(c)))
+                    .forEach(legs::addAll);
             sort(legs, id.tenant());
-            Set<String> meters = new LinkedHashSet<>(legs.stream().map(l -> l.counter.meter).toList());
+            Set<String> meters = new LinkedHashSet<>(legs.stream().map(l -> l.counter.meter)
+                    .toList());
             meters.addAll(new TreeMap<>(amounts).keySet());
             for (String meter : meters) {
                 long most = left.entrySet().stream().filter(e -> e.getKey().meter.equals(meter))
@@ -534,7 +551,8 @@ final class Model implements Operations, Administration {
             OperationId operation = newId(id.tenant());
             List<Verdict> verdicts =
                     charge(call, operation, asked, legs, c -> -gives.applyAsLong(c), c -> 0);
-            return at -> new Granted(asked.scope, amounts, byMeter(legs, gives), verdicts, at, operation,
+            return at -> new Granted(asked.scope, amounts, byMeter(legs, gives), verdicts, at,
+                    operation,
                     false, false, null);
         }));
     }
@@ -567,7 +585,8 @@ final class Model implements Operations, Administration {
 
     private void requireRoom(Asked asked, List<Leg> legs, ToLongFunction<Counter> more) {
         for (Leg leg : legs) {
-            if (more.applyAsLong(leg.counter) > Long.MAX_VALUE - leg.counter.used - held(leg.counter)) {
+            if (more.applyAsLong(leg.counter) > Long.MAX_VALUE - leg.counter.used - held(
+                    leg.counter)) {
                 throw new QuotaException.Invalid("amount", asked.amounts, "");
             }
         }
@@ -579,7 +598,8 @@ final class Model implements Operations, Administration {
         Set<Counter> distinct = new LinkedHashSet<>(legs.stream().map(l -> l.counter).toList());
         for (Counter counter : distinct) {
             if (counter.id == 0 && !call.opened.contains(counter)) {
-                counter.billed = legs.stream().anyMatch(l -> l.counter == counter && l.limit.billed());
+                counter.billed = legs.stream()
+                        .anyMatch(l -> l.counter == counter && l.limit.billed());
                 call.opened.add(counter);
             }
             call.touches(counter);
@@ -588,15 +608,18 @@ final class Model implements Operations, Administration {
             sum[1] += holdsMore.applyAsLong(counter);
             counter.used += uses.applyAsLong(counter);
             if (counter.billed && uses.applyAsLong(counter) != 0) {
-                ledger.add(new Entry(counter, ++counter.entries, asked.verb, uses.applyAsLong(counter),
+                ledger.add(new Entry(counter, ++counter.entries, asked.verb,
+                        uses.applyAsLong(counter),
                         counter.used, operation, call, asked.ref));
             }
         }
         List<Verdict> verdicts = new ArrayList<>();
         for (Leg leg : legs) {
             long more = uses.applyAsLong(leg.counter) + holdsMore.applyAsLong(leg.counter);
-            long over = leg.capacity == null ? 0 : leg.counter.used - leg.capacity + held(leg.counter);
-            boolean reaches = uses.applyAsLong(leg.counter) > 0 && leg.capacity != null && leg.capacity > 0;
+            long over = leg.capacity == null ? 0 : leg.counter.used - leg.capacity
+                    + held(leg.counter);
+            boolean reaches = uses.applyAsLong(leg.counter) > 0 && leg.capacity != null
+                    && leg.capacity > 0;
             List<Integer> crossed = reaches ? crossed(call, operation, leg) : List.of();
             verdicts.add(leg.verdict(Math.max(0, Math.min(over, more)), crossed));
         }
@@ -609,7 +632,8 @@ final class Model implements Operations, Administration {
             boolean known = alerts.stream().anyMatch(a -> a.counter == leg.counter
                     && a.limit.equals(leg.limit.name()) && a.percent == percent
                     && a.capacity == leg.capacity);
-            if (!known && times(leg.counter.used, 100).compareTo(times(leg.capacity, percent)) >= 0) {
+            if (!known && times(leg.counter.used, 100)
+                    .compareTo(times(leg.capacity, percent)) >= 0) {
                 crossed.add(percent);
                 alerts.add(new Alarm(leg.counter, leg.limit.name(), percent, leg.capacity,
                         leg.counter.used, operation, call));
@@ -636,7 +660,8 @@ final class Model implements Operations, Administration {
             if (tenant == null || tenant.plan == null || all.isEmpty()) {
                 throw new QuotaException.UnknownTenant(scope.tenant(), "");
             }
-            if (all.stream().noneMatch(l -> l.meter().equals(meter) && l.level() <= scope.level())) {
+            if (all.stream()
+                    .noneMatch(l -> l.meter().equals(meter) && l.level() <= scope.level())) {
                 throw new QuotaException.UnknownMeter(scope, meter, "");
             }
         }
@@ -666,7 +691,8 @@ final class Model implements Operations, Administration {
 
     private void sort(List<Leg> legs, String tenant) {
         List<Limit> order = inForce(tenant);
-        legs.sort(Comparator.comparing((Leg l) -> l.limit == null ? order.size() : order.indexOf(l.limit))
+        legs.sort(Comparator.comparing((Leg l) -> l.limit == null ? order.size()
+                : order.indexOf(l.limit))
                 .thenComparing(l -> l.counter.id));
     }
 
@@ -679,10 +705,12 @@ final class Model implements Operations, Administration {
         }
         return fresh.computeIfAbsent(List.of(scope, limit.meter(), limit.window()), k -> {
             Tenant tenant = tenants.get(new Scope(scope).tenant());
-            Windows w = Windows.at(limit.window(), now, tenant.zone == null ? ZoneOffset.UTC : tenant.zone,
+            Windows w = Windows.at(limit.window(), now, tenant.zone == null ? ZoneOffset.UTC
+                    : tenant.zone,
                     tenant.anchor == null ? NO_ANCHOR : tenant.anchor);
             boolean overlaps = newest != null && newest.window.end().isAfter(w.start());
-            return new Counter(scope, limit.meter(), limit.window(), newest == null ? 1 : newest.n + 1,
+            return new Counter(scope, limit.meter(), limit.window(), newest == null ? 1 : newest.n
+                    + 1,
                     overlaps ? new Windows(newest.window.end(), w.end()) : w);
         });
     }
@@ -700,7 +728,8 @@ final class Model implements Operations, Administration {
 
     private Long capacity(Limit limit, String scope) {
         List<Adjustment> over = adjustments.stream()
-                .filter(a -> a.limit.equals(limit.name()) && !a.from.isAfter(now) && a.until.isAfter(now)
+                .filter(a -> a.limit.equals(limit.name()) && !a.from.isAfter(now)
+                        && a.until.isAfter(now)
                         && (scope + "/").startsWith(a.scope + "/"))
                 .toList();
         Long capacity = limit.capacityOrNull();

@@ -20,7 +20,8 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
 /**
- * Random programs of all verbs, plan changes and clock steps, on the engine and on a model in memory:
+ * Random programs of all verbs, plan changes and clock steps, on the engine and on a model in
+ * memory:
  * all answers and errors must be the same, and at the end all rows.
  *
  * <p>{@code -Dpgquota.model.programs=N} runs that many; {@code -Dpgquota.model.seed=S} begins with
@@ -30,7 +31,10 @@ class ModelTest {
 
     private static final int PROGRAMS = Integer.getInteger("pgquota.model.programs", 2000);
     private static final long SEED = Long.getLong("pgquota.model.seed", System.nanoTime());
-    /** A session has a clock of its own, and a program's tenants are its own, so two can run at once. */
+    /**
+     * A session has a clock of its own, and a program's tenants are its own, so two can run at
+     * once.
+     */
     private static final int SESSIONS = 2;
 
     private final AtomicInteger next = new AtomicInteger();
@@ -71,7 +75,8 @@ class ModelTest {
                     next.set(PROGRAMS);
                     List<Step> few = shrink(one, quotas, start, steps);
                     return "seed " + (SEED + i) + ", from " + start + "\n"
-                            + few.stream().map(s -> "  " + s).collect(Collectors.joining("\n")) + "\n"
+                            + few.stream().map(s -> "  " + s).collect(Collectors.joining("\n"))
+                            + "\n"
                             + Program.difference(one, quotas, start, few);
                 }
             }
@@ -80,7 +85,8 @@ class ModelTest {
     }
 
     /** Drops steps and parts of steps for as long as the program still fails. */
-    private static List<Step> shrink(HikariDataSource one, Quotas quotas, Instant start, List<Step> steps)
+    private static List<Step> shrink(HikariDataSource one, Quotas quotas, Instant start,
+            List<Step> steps)
             throws Exception {
         List<Step> best = steps;
         for (boolean smaller = true; smaller; ) {
@@ -96,11 +102,13 @@ class ModelTest {
         return best;
     }
 
-    private static boolean fails(HikariDataSource one, Quotas quotas, Instant start, List<Step> steps) {
+    private static boolean fails(HikariDataSource one, Quotas quotas, Instant start,
+            List<Step> steps) {
         try {
             return Program.difference(one, quotas, start, steps) != null;
         } catch (Exception e) {
-            return false; // it no longer makes sense, such as a tenant of a plan that is not published
+            // it no longer makes sense, such as a tenant of a plan that is not published
+            return false;
         }
     }
 

@@ -29,7 +29,8 @@ final class Memory {
     }
 
     /**
-     * Calls until each of the given numbers is reached. Most calls are unkeyed consumes and denials,
+     * Calls until each of the given numbers is reached. Most calls are unkeyed consumes and
+     * denials,
      * one in 16 is keyed and one a reservation, so that nothing can be kept by scope, key or hold.
      */
     static List<Reading> measure(Stage stage, long... calls) throws Exception {
