@@ -10,7 +10,8 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Administration: what tenants may use. Each call is a transaction of its own, audited with who, when,
+ * Administration: what tenants may use. Each call is a transaction of its own, audited with who,
+ * when,
  * why, before and after, and obeyed by every process from its commit on. Needs the database role
  * {@code pgquota_admin}. Safe for concurrent use.
  *

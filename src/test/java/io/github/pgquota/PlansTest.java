@@ -55,7 +55,8 @@ class PlansTest {
         assertThat(plans.plan("ROUND")).isEmpty();
         assertThat(plans.publish(plan)).isEqualTo(1);
         assertThat(plans.plan("ROUND")).contains(plan);
-        assertThat(room.rows("select name, alone from pgquota.plan_limit where plan = 'ROUND' order by ord"))
+        assertThat(room.rows("select name, alone from pgquota.plan_limit where plan = 'ROUND' "
+                + "order by ord"))
                 .containsExactly("a b f", "c t", "d t", "e f");
     }
 
@@ -69,33 +70,41 @@ class PlansTest {
             publish(still, 3, 5);
             publish(still, 4, 5);
             publish(still, 5, 0);
-            assertThat(still.rows("select version, from_at::date - date '2026-01-01', case when until_at < "
-                    + "'infinity' then until_at::date - date '2026-01-01' end from (select version, from_at at "
+            assertThat(still.rows("select version, from_at::date - date '2026-01-01', case when "
+                    + "until_at < "
+                    + "'infinity' then until_at::date - date '2026-01-01' end from (select "
+                    + "version, from_at at "
                     + "time zone 'UTC' as from_at, until_at at time zone 'UTC' as until_at "
                     + "from pgquota.plan_limit) l order by version"))
                     .containsExactly("1 0 0", "2 10 null", "3 5 5", "4 5 10", "5 0 5");
             assertThat(still.plans.plan("P").orElseThrow().limits().get(0).capacity(0)).isNotNull();
-            assertThat(still.plans.plan("P").orElseThrow().limits().get(0).capacityOrNull()).isEqualTo(5);
+            assertThat(still.plans.plan("P").orElseThrow().limits().get(0).capacityOrNull())
+                    .isEqualTo(5);
             still.clock("2026-01-06T00:00:00Z");
-            assertThat(still.plans.plan("P").orElseThrow().limits().get(0).capacityOrNull()).isEqualTo(4);
+            assertThat(still.plans.plan("P").orElseThrow().limits().get(0).capacityOrNull())
+                    .isEqualTo(4);
         }
     }
 
     private static void publish(Room still, int version, int day) {
         Plan plan = Plan.named("P").limit(Limit.named("x").capacity(version));
-        assertThat(still.plans.publish(plan, still.now().plus(Duration.ofDays(day)))).isEqualTo(version);
+        assertThat(still.plans.publish(plan, still.now().plus(Duration.ofDays(day))))
+                .isEqualTo(version);
     }
 
     @Test
     void theSameLimitsAgainAreNoVersion() {
         Plan plan = Plan.named("SAME").limit(REQUESTS.alertAt(80)).limit(Limit.named("x"));
         assertThat(plans.publish(plan)).isEqualTo(1);
-        String before = room.rows("select xmin, * from pgquota.plan_limit where plan = 'SAME'").toString();
+        String before = room.rows("select xmin, * from pgquota.plan_limit where plan = 'SAME'")
+                .toString();
         assertThat(plans.publish(plan)).isEqualTo(1);
         assertThat(plans.publish(plan, Instant.now().plus(Duration.ofDays(9)))).isEqualTo(1);
-        assertThat(room.rows("select xmin, * from pgquota.plan_limit where plan = 'SAME'").toString())
+        assertThat(room.rows("select xmin, * from pgquota.plan_limit where plan = 'SAME'")
+                .toString())
                 .isEqualTo(before);
-        assertThat(plans.publish(Plan.named("SAME").limit(REQUESTS.alertAt(81)).limit(Limit.named("x"))))
+        assertThat(plans.publish(Plan.named("SAME").limit(REQUESTS.alertAt(81))
+                .limit(Limit.named("x"))))
                 .isEqualTo(2);
         assertThat(plans.publish(Plan.named("SAME"))).isEqualTo(3);
         assertThat(plans.plan("SAME")).contains(Plan.named("SAME"));
@@ -125,7 +134,8 @@ class PlansTest {
             threads.shutdown();
         }
         assertThat(room.rows("select count(*), count(*) filter (where until_at = 'infinity'), "
-                + "count(*) filter (where until_at <> next) from (select until_at, lead(from_at, 1, 'infinity') "
+                + "count(*) filter (where until_at <> next) from (select until_at, lead(from_at, "
+                + "1, 'infinity') "
                 + "over (order by version) as next from pgquota.plan_limit where plan = 'RACE') l"))
                 .containsExactly("24 1 0");
     }
@@ -140,7 +150,8 @@ class PlansTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"UTC", "Z", "GMT", "Europe/Berlin", "Etc/GMT-2", "America/Argentina/Ushuaia"})
+    @ValueSource(strings = {"UTC", "Z", "GMT", "Europe/Berlin", "Etc/GMT-2",
+            "America/Argentina/Ushuaia"})
     void aZoneIsKept(String zone) {
         plans.zone("zoned", ZoneId.of(zone));
         assertThat(room.rows("select zone from pgquota.tenant where tenant = 'zoned'"))
@@ -169,9 +180,12 @@ class PlansTest {
     void whatIsNotThereIsNamed() {
         room.tenant("named", REQUESTS, Limit.named("tokens"));
         assertThatThrownBy(() -> plans.assign("named", "NONE")).isInstanceOfSatisfying(
-                QuotaException.NotFound.class, e -> assertThat(e.what() + e.id()).isEqualTo("planNONE"));
-        assertThatThrownBy(() -> plans.defaultPlan("NONE")).isInstanceOf(QuotaException.NotFound.class);
-        assertThatThrownBy(() -> override("named", "bytes", 5L)).isInstanceOf(QuotaException.NotFound.class)
+                QuotaException.NotFound.class, e -> assertThat(e.what() + e.id())
+                .isEqualTo("planNONE"));
+        assertThatThrownBy(() -> plans.defaultPlan("NONE"))
+                .isInstanceOf(QuotaException.NotFound.class);
+        assertThatThrownBy(() -> override("named", "bytes", 5L))
+                .isInstanceOf(QuotaException.NotFound.class)
                 .hasMessageContaining("[requests, tokens]");
         assertThatThrownBy(() -> override("named/below", "tokens", 5L))
                 .isInstanceOf(QuotaException.Invalid.class).hasMessageContaining("level 0");
@@ -211,7 +225,8 @@ class PlansTest {
 
     @Test
     void anUnlimitedLimitStaysSoUnlessItIsOverridden() {
-        room.tenant("free", Limit.named("a").unlimited(), Limit.named("b").capacity(5).allowOverage(2));
+        room.tenant("free", Limit.named("a").unlimited(), Limit.named("b").capacity(5)
+                .allowOverage(2));
         plans.boost(Scope.of("free"), "a", 4, Instant.now(), null, "test");
         plans.boost(Scope.of("free"), "b", 4, Instant.now(), null, "test");
         assertThat(room.rows("select limit_name, capacity, remaining from pgquota.balance "
@@ -226,11 +241,13 @@ class PlansTest {
     @Test
     void whatHasNotBegunIsTakenBackWithoutATrace() {
         room.tenant("later", REQUESTS);
-        UUID later = plans.override(Scope.of("later"), "requests", 3L, Instant.now().plusSeconds(999),
+        UUID later = plans.override(Scope.of("later"), "requests", 3L,
+                Instant.now().plusSeconds(999),
                 null, "test");
         plans.withdraw("later", later);
         assertThat(capacity("later")).isEqualTo("10 f");
-        assertThatThrownBy(() -> plans.withdraw("later", later)).isInstanceOf(QuotaException.NotFound.class);
+        assertThatThrownBy(() -> plans.withdraw("later", later))
+                .isInstanceOf(QuotaException.NotFound.class);
     }
 
     @Test
@@ -242,7 +259,10 @@ class PlansTest {
         plans.defaultPlan(null);
     }
 
-    /** One deletes the last adjustment while another inserts one: the flag must not say that there is none. */
+    /**
+     * One deletes the last adjustment while another inserts one: the flag must not say that there
+     * is none.
+     */
     @Test
     void theFlagIsRightWhenTwoChangeATenantAtOnce() throws Exception {
         room.tenant("flag", REQUESTS);
@@ -253,7 +273,8 @@ class PlansTest {
             sql.execute("delete from pgquota.adjustment where tenant = 'flag'");
             Future<UUID> other = thread.submit(() -> override("flag", "requests", 4L));
             Awaitility.await().until(() -> room.rows("select from pg_stat_activity "
-                    + "where datname = current_database() and wait_event_type = 'Lock'").size() == 1);
+                    + "where datname = current_database() and wait_event_type = 'Lock'")
+                    .size() == 1);
             one.commit();
             other.get();
         } finally {
@@ -263,12 +284,14 @@ class PlansTest {
         ExecutorService again = Executors.newSingleThreadExecutor();
         try (Connection one = room.database.connection(); Statement sql = one.createStatement()) {
             one.setAutoCommit(false);
-            sql.execute("insert into pgquota.adjustment (tenant, scope, limit_name, kind, capacity, from_at) "
+            sql.execute("insert into pgquota.adjustment (tenant, scope, limit_name, kind, "
+                    + "capacity, from_at) "
                     + "values ('flag', 'flag', 'requests', 'override', 5, pgquota.clock())");
             Future<Integer> other = again.submit(() -> room.run(
                     "delete from pgquota.adjustment where tenant = 'flag' and capacity = 4"));
             Awaitility.await().until(() -> room.rows("select from pg_stat_activity "
-                    + "where datname = current_database() and wait_event_type = 'Lock'").size() == 1);
+                    + "where datname = current_database() and wait_event_type = 'Lock'")
+                    .size() == 1);
             one.commit();
             other.get();
         } finally {
@@ -284,26 +307,31 @@ class PlansTest {
         for (String scope : List.of("reset/a", "reset/b")) {
             room.quotas.consume(Request.of(scope).take("requests", 2).take("bytes", 7)).orThrow();
         }
-        room.quotas.reserve(Request.of("reset/a").take("requests", 1), Duration.ofMinutes(5)).orThrow();
+        room.quotas.reserve(Request.of("reset/a").take("requests", 1), Duration.ofMinutes(5))
+                .orThrow();
         String counters = "select scope, meter, used, held, entries from pgquota.counter "
                 + "where tenant = 'reset' order by 1, 2";
         List<String> before = List.of("reset bytes 14 0 0", "reset requests 4 1 2",
                 "reset/a requests 2 1 1", "reset/b requests 2 0 1");
         assertThat(room.rows(counters)).isEqualTo(before);
 
-        assertThat(plans.reset(Scope.of("reset/a"), true).toString()).contains("limit=a", "used=2", "held=1");
+        assertThat(plans.reset(Scope.of("reset/a"), true).toString())
+                .contains("limit=a", "used=2", "held=1");
         assertThat(room.rows(counters)).isEqualTo(before);
         assertThat(plans.reset(Scope.of("reset/a"), false)).hasSize(1);
-        assertThat(room.rows(counters)).containsExactly("reset bytes 14 0 0", "reset requests 4 1 2",
+        assertThat(room.rows(counters))
+                .containsExactly("reset bytes 14 0 0", "reset requests 4 1 2",
                 "reset/a requests 0 1 2", "reset/b requests 2 0 1");
         plans.assign("reset", "PLAN-reset", Plans.Usage.KEEP);
         assertThat(room.rows(counters)).contains("reset requests 4 1 2");
         plans.assign("reset", "PLAN-reset", Plans.Usage.RESTART);
         assertThat(room.rows(counters)).containsExactly("reset bytes 0 0 0", "reset requests 0 1 3",
                 "reset/a requests 0 1 2", "reset/b requests 0 0 2");
-        assertThat(room.rows("select scope, entry, verb, amount, used_after from pgquota.ledger_line "
+        assertThat(room.rows("select scope, entry, verb, amount, used_after from "
+                + "pgquota.ledger_line "
                 + "where tenant = 'reset' and verb = 'reset' order by at, scope"))
-                .containsExactly("reset/a 2 reset -2 0", "reset 3 reset -4 0", "reset/b 2 reset -2 0");
+                .containsExactly("reset/a 2 reset -2 0", "reset 3 reset -4 0",
+                        "reset/b 2 reset -2 0");
         assertThat(room.quotas.reports().reconcile("reset")).isEmpty();
         assertThat(plans.reset(Scope.of("reset"), false)).isEmpty();
     }

@@ -87,7 +87,8 @@ class ReadmeTest {
         try (Room room = new Room(TestDatabase.empty())) {
             run(page, page.blocks("java"), room);
             assertThat(room.rows("select verb, scope, meter, amount, used_after "
-                    + "from pgquota.ledger_line where tenant = 'acme' order by at, operation, meter"))
+                    + "from pgquota.ledger_line where tenant = 'acme' order by at, operation, "
+                    + "meter"))
                     .containsExactly(
                             "consume acme requests 1 1",
                             "consume acme tokens 1200 1200",

@@ -11,7 +11,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** Counters, holds and ledger agree after every verb; what is done behind the library's back is told. */
+/**
+ * Counters, holds and ledger agree after every verb; what is done behind the library's back is
+ * told.
+ */
 class ReconcileTest {
 
     private static final Room ROOM = new Room();
@@ -26,7 +29,9 @@ class ReconcileTest {
         ROOM.close();
     }
 
-    /** A tenant that has used every verb: billed x (used 14, held 3, entries 1 to 5) and unbilled y. */
+    /**
+     * A tenant that has used every verb: billed x (used 14, held 3, entries 1 to 5) and unbilled y.
+     */
     @BeforeEach
     void use() {
         tenant = "t" + ++number;
@@ -48,20 +53,23 @@ class ReconcileTest {
 
     private List<String> problems() {
         return reports.reconcile(tenant).stream()
-                .map(d -> d.meter() + ": " + d.problem().replaceAll("[0-9a-f]{8}-[-0-9a-f]{27}", "h") + ", "
+                .map(d -> d.meter() + ": " + d.problem()
+                        .replaceAll("[0-9a-f]{8}-[-0-9a-f]{27}", "h") + ", "
                         + d.expected().orElse(-1) + " " + d.found().orElse(-1))
                 .toList();
     }
 
     private int tamper(String sql) {
-        return ROOM.run(sql.replace("$c", "(select id from pgquota.counter where tenant = '" + tenant
+        return ROOM.run(
+                sql.replace("$c", "(select id from pgquota.counter where tenant = '" + tenant
                 + "' and meter = 'x')").replace("$t", "tenant = '" + tenant + "'"));
     }
 
     @Test
     void allVerbsAgree() {
         assertThat(problems()).isEmpty();
-        assertThat(ROOM.rows("select meter, used, held, entries from pgquota.counter where tenant = ? "
+        assertThat(ROOM.rows("select meter, used, held, entries from pgquota.counter where tenant "
+                + "= ? "
                 + "order by meter", tenant)).containsExactly("x 14 3 5", "y 4 1 0");
     }
 
@@ -83,7 +91,8 @@ class ReconcileTest {
         List<Reports.Difference> before = reports.reconcile(tenant);
         assertThat(ROOM.plans.repair(tenant)).containsExactlyInAnyOrderElementsOf(before);
         assertThat(problems()).isEmpty();
-        assertThat(ROOM.rows("select used from pgquota.counter where tenant = ? and meter = 'x'", tenant))
+        assertThat(ROOM.rows("select used from pgquota.counter where tenant = ? and meter = 'x'",
+                tenant))
                 .containsExactly("14");
         assertThat(ROOM.plans.repair(tenant)).isEmpty();
     }
@@ -96,7 +105,8 @@ class ReconcileTest {
                 + "where tenant = ? and verb = 'repair' order by entry", tenant))
                 .containsExactly("6 6 20", "7 -6 14");
         assertThat(ROOM.rows("select who, why, before->'used', after->'used' from pgquota.audit "
-                + "where tenant = ? and what = 'repair'", tenant)).containsExactly("ada looked odd 20 14");
+                + "where tenant = ? and what = 'repair'", tenant))
+                .containsExactly("ada looked odd 20 14");
         ROOM.quotas.consume(request(1)).orThrow();
         assertThat(problems()).isEmpty();
     }

@@ -48,8 +48,10 @@ final class PgPlans implements Plans {
 
     static final Field<OffsetDateTime> NOW = Routines.clock();
     /** Not the times: jOOQ cannot read infinity. */
-    private static final List<Field<?>> LIMIT = List.of(PLAN_LIMIT.NAME, PLAN_LIMIT.METER, PLAN_LIMIT.LEVEL,
-            PLAN_LIMIT.PER, PLAN_LIMIT.CAPACITY, PLAN_LIMIT.OVERAGE, PLAN_LIMIT.MODE, PLAN_LIMIT.BILLED,
+    private static final List<Field<?>> LIMIT = List.of(PLAN_LIMIT.NAME, PLAN_LIMIT.METER,
+            PLAN_LIMIT.LEVEL,
+            PLAN_LIMIT.PER, PLAN_LIMIT.CAPACITY, PLAN_LIMIT.OVERAGE, PLAN_LIMIT.MODE,
+            PLAN_LIMIT.BILLED,
             PLAN_LIMIT.THRESHOLDS, PLAN_LIMIT.MESSAGE);
     /** The first of a month, a Monday, midnight: the column's default. */
     static final LocalDateTime NO_ANCHOR = LocalDateTime.of(2001, 1, 1, 0, 0);
@@ -186,14 +188,16 @@ final class PgPlans implements Plans {
     }
 
     /**
-     * A transaction whose changes are audited. READ COMMITTED whatever the DataSource says: what waits
+     * A transaction whose changes are audited. READ COMMITTED whatever the DataSource says: what
+     * waits
      * for a lock must see what the lock's holder did.
      */
     private <T> T change(Function<DSLContext, T> work) {
         return database.transaction(connection -> {
             try {
                 begin(connection);
-                // by setters: overloads that could take jOOQ's Settings make the compiler look for JAXB
+                // by setters: overloads that could take jOOQ's Settings make the compiler look for
+                // JAXB
                 DefaultConfiguration configuration = new DefaultConfiguration();
                 configuration.setConnection(connection);
                 configuration.setSQLDialect(SQLDialect.POSTGRES);
@@ -211,7 +215,8 @@ final class PgPlans implements Plans {
     private void begin(Connection connection) throws SQLException {
         try (PreparedStatement settings = connection.prepareStatement(
                 "set transaction isolation level read committed; "
-                        + "select set_config('pgquota.who', ?, true), set_config('pgquota.why', ?, true)")) {
+                        + "select set_config('pgquota.who', ?, true), set_config('pgquota.why', "
+                        + "?, true)")) {
             settings.setString(1, who == null ? "" : who);
             settings.setString(2, why == null ? "" : why);
             settings.execute();
@@ -219,8 +224,10 @@ final class PgPlans implements Plans {
     }
 
     static int publish(DSLContext sql, Plan plan, @Nullable Instant from) {
-        JSONB limits = JSONB.valueOf(JSONArray.toJSONString(plan.limits().stream().map(PgPlans::fields).toList()));
-        return Routines.publish(sql.configuration(), plan.name(), limits, from == null ? null : time(from));
+        JSONB limits = JSONB.valueOf(
+                JSONArray.toJSONString(plan.limits().stream().map(PgPlans::fields).toList()));
+        return Routines.publish(sql.configuration(), plan.name(), limits,
+                from == null ? null : time(from));
     }
 
     static Map<String, @Nullable Object> fields(Limit limit) {
@@ -271,7 +278,8 @@ final class PgPlans implements Plans {
     }
 
     static UUID adjust(DSLContext sql, String kind, Scope scope, String limit,
-            @Nullable Long capacity, Instant from, @Nullable Instant until, @Nullable String reason) {
+            @Nullable Long capacity, Instant from, @Nullable Instant until,
+            @Nullable String reason) {
         if (until != null && !until.isAfter(from)) {
             throw new QuotaException.Invalid("until", until, "must be after from, " + from);
         }
@@ -306,12 +314,15 @@ final class PgPlans implements Plans {
         });
     }
 
-    /** In force now or from a later time on: a plan's new limit can be overridden before it begins. */
+    /**
+     * In force now or from a later time on: a plan's new limit can be overridden before it begins.
+     */
     private static void requireLimit(DSLContext sql, Scope scope, String limit) {
         var rows = sql.select(PLAN_LIMIT.NAME, DSL.max(PLAN_LIMIT.LEVEL))
                 .from(SETTING)
                 .leftJoin(TENANT).on(TENANT.TENANT_.eq(scope.tenant()))
-                .join(PLAN_LIMIT).on(PLAN_LIMIT.PLAN.eq(DSL.coalesce(TENANT.PLAN, SETTING.DEFAULT_PLAN)))
+                .join(PLAN_LIMIT)
+                .on(PLAN_LIMIT.PLAN.eq(DSL.coalesce(TENANT.PLAN, SETTING.DEFAULT_PLAN)))
                 .where(PLAN_LIMIT.UNTIL_AT.gt(NOW))
                 .groupBy(PLAN_LIMIT.NAME)
                 .orderBy(PLAN_LIMIT.NAME)

@@ -24,7 +24,8 @@ import org.jspecify.annotations.Nullable;
 /** Reads the views, so that the role for reports is enough. */
 final class PgReports implements Reports {
 
-    private static final String LINES = "select tenant, operation, at, verb, scope, meter, start_at, entry, "
+    private static final String LINES =
+            "select tenant, operation, at, verb, scope, meter, start_at, entry, "
             + "amount, used_after, ref from pgquota.ledger_line where tenant = ? and ";
 
     private final Database database;
@@ -51,7 +52,8 @@ final class PgReports implements Reports {
 
     @Override
     public List<LedgerEntry> ledger(OperationId operation) {
-        return list(LINES + "operation = ? and at = pgquota.operation_at(?) order by scope, meter, per, entry",
+        return list(LINES + "operation = ? and at = pgquota.operation_at(?) order by scope, "
+                + "meter, per, entry",
                 List.of(operation.tenant(), operation.uuid(), operation.uuid()), PgReports::entry);
     }
 
@@ -60,7 +62,8 @@ final class PgReports implements Reports {
         if (most < 0) {
             throw new QuotaException.Invalid("most", most, "is negative");
         }
-        return list(LINES + "at >= ? and at < ? order by at, operation, scope, meter, per, entry limit ?",
+        return list(LINES
+                + "at >= ? and at < ? order by at, operation, scope, meter, per, entry limit ?",
                 List.of(tenant, from, until, most), PgReports::entry);
     }
 
@@ -82,7 +85,8 @@ final class PgReports implements Reports {
     /** What {@code pgquota.reconcile} or {@code pgquota.repair} returns for a tenant. */
     static List<Difference> differences(Connection connection, String function, String tenant)
             throws SQLException {
-        String sql = "select scope, meter, start_at, problem, expected, found from pgquota." + function + "(?)";
+        String sql = "select scope, meter, start_at, problem, expected, found from pgquota."
+                + function + "(?)";
         return list(connection, sql, List.of(tenant), r -> new Difference(new Scope(r.getString(1)),
                 r.getString(2), Row.instant(r, 3), r.getString(4), number(r, 5), number(r, 6)));
     }
@@ -91,7 +95,8 @@ final class PgReports implements Reports {
         String tenant = r.getString(1);
         UUID ref = r.getObject(11, UUID.class);
         return new LedgerEntry(new OperationId(tenant, r.getObject(2, UUID.class)), time(r, 3),
-                r.getString(4), new Scope(r.getString(5)), r.getString(6), Row.instant(r, 7), r.getLong(8),
+                r.getString(4), new Scope(r.getString(5)), r.getString(6), Row.instant(r, 7),
+                r.getLong(8),
                 r.getLong(9), r.getLong(10), ref == null ? null : new OperationId(tenant, ref));
     }
 
@@ -109,7 +114,8 @@ final class PgReports implements Reports {
     }
 
     private static <T> List<T> list(
-            Connection connection, String sql, List<Object> values, Reader<T> reader) throws SQLException {
+            Connection connection, String sql, List<Object> values, Reader<T> reader)
+            throws SQLException {
         try (PreparedStatement statement = connection.prepareStatement(sql)) {
             for (int i = 0; i < values.size(); i++) {
                 statement.setObject(i + 1, bound(values.get(i)));

@@ -26,7 +26,8 @@ record Series(Line line, List<Slice> rounds) {
     }
 
     /**
-     * Rate by rate, round by round: a pair ran within seconds, so what else the machine did meanwhile
+     * Rate by rate, round by round: a pair ran within seconds, so what else the machine did
+     * meanwhile
      * weighs on both.
      */
     Spread ratioTo(Series other) {
