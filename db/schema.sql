@@ -187,7 +187,7 @@ create table pgquota.hold_item (
   counter bigint not null,
   expires_at timestamp with time zone not null,
   hold uuid not null,
-  amount pgquota.amount not null,
+  amount pgquota.tally not null,
   constraint hold_item_pkey PRIMARY KEY (tenant, counter, expires_at, hold)
 ); -- owner pgquota_owner
 grant select on pgquota.hold_item to pgquota_admin;
@@ -576,7 +576,7 @@ begin
                                then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
        and (c.held = 0 or not exists (select from pgquota.hold_item i
                                        where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
-       and (l.quiet_below is null or p_verb = '{reserve}' or c.used + p_amount[1] < l.quiet_below)
+       and (l.quiet_below is null or p_verb = '{reserve}' or p_amount[1] < l.quiet_below - c.used)
     returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
                   l.mode, c.per, l.capacity, l.ceiling,
                   c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
@@ -694,6 +694,7 @@ declare
   v_denied boolean;
   v_ok boolean;
   v_deny boolean;
+  v_full text;          -- the limit whose counter cannot hold so much
   v_verb text;
   v_slot int;
   v_rows int;
@@ -902,6 +903,7 @@ begin
         end loop;
       end if;
       v_ok := true;
+      v_full := null;
       v_deny := v_verb in ('consume', 'reserve', 'extend', 'check');
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
@@ -934,9 +936,7 @@ begin
         g_used[g] := v_u;
         g_held[g] := v_h;
         if g_du[g] + g_dh[g] > c_most - v_u - v_h then
-          v_status[i] := 'counter_full';
-          v_detail[i] := v_leg.name;
-          exit;
+          v_full := coalesce(v_full, v_leg.name);
         end if;
         v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
       end loop;
@@ -950,6 +950,11 @@ begin
         end loop;
       end if;
       continue when v_status[i] is not null;
+      if v_ok and v_full is not null then
+        v_status[i] := 'counter_full';
+        v_detail[i] := v_full;
+        continue;
+      end if;
       if not v_ok then
         v_status[i] := 'denied';
         v_denied := true;

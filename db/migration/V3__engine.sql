@@ -930,7 +930,7 @@ end $$;
 --
 -- Every statement in here sees what was committed before it began (READ COMMITTED). The order of work
 -- rests on that: look without a lock; refuse on that look, so that a denial writes nothing; else lock the
--- counters in the order of their ids, look again, decide, write. Locks are taken in one order by everybody:
+-- counters in the order of their names, look again, decide, write. Locks are taken in one order by everybody:
 -- counters, keys, holds, each sorted. That is pgquota.apply_list.
 --
 -- One change of one counter needs none of that: the guarded UPDATE decides. It comes first, because
