@@ -261,7 +261,7 @@ insert into pgquota.mark (name, at) values
   ('ledger_from', '-infinity'), ('keys_until', '-infinity'), ('windows_at', '-infinity');
 
 -- Sets the running windows of a scope and all below it back to zero, and returns the counters as they
--- were. Counters are locked in the order of their ids, as in pgquota.apply. Holds stay.
+-- were. Counters are locked in the order of their names, as in pgquota.apply. Holds stay.
 create function pgquota.reset(p_scope text, p_dry_run boolean default false)
   returns table (name text, meter text, scope text, mode text, per text, capacity bigint,
                  used bigint, held bigint, start_at timestamptz, end_at timestamptz)
