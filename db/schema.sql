@@ -1749,7 +1749,8 @@ begin
   perform from (select c.id from pgquota.counter c
                  where c.tenant = p_tenant and c.id = any (v_ids)
                  order by c.id for no key update) l;
-  v_now := pgquota.clock();
+  v_now := greatest(pgquota.clock(), (select max(c.last_at) from pgquota.counter c
+                                       where c.tenant = p_tenant and c.id = any (v_ids)));
   v_operation := pgquota.operation_id(v_now);
   v_before := array(select d from pgquota.reconcile(p_tenant) d where d.counter = any (v_ids));
   -- Under the lock of a counter its holds stand still. What they take is what the holds themselves say.

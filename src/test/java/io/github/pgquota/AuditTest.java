@@ -30,7 +30,8 @@ class AuditTest {
     }
 
     private static List<String> audit(String columns, String what) {
-        return room.rows("select " + columns + " from pgquota.audit where " + what + " order by at, what");
+        return room.rows("select " + columns + " from pgquota.audit where " + what + " order by "
+                + "at, what");
     }
 
     @Test
@@ -51,12 +52,14 @@ class AuditTest {
         plans.withdraw("acme", id);
         plans.defaultPlan("PLAN-acme");
         plans.defaultPlan("PLAN-acme");
-        assertThat(audit("what, coalesce(before->>'capacity', before->>'plan', before->>'default_plan'), "
+        assertThat(audit("what, coalesce(before->>'capacity', before->>'plan', "
+                + "before->>'default_plan'), "
                 + "coalesce(after->>'capacity', after->>'plan', after->>'default_plan'), why",
                 "tenant = 'acme' or what = 'setting'"))
                 .containsExactly("tenant null PLAN-acme null", "override null 9 ticket 7",
                         "override 9 9 ticket 7", "setting null PLAN-acme ticket 7");
-        assertThat(audit("after->>'reason', after->>'until_at' < 'infinity'", "before->>'capacity' = '9'"))
+        assertThat(audit("after->>'reason', after->>'until_at' < 'infinity'",
+                "before->>'capacity' = '9'"))
                 .containsExactly("gift t");
     }
 
@@ -66,7 +69,8 @@ class AuditTest {
         room.run("insert into pgquota.tenant (tenant, plan) values ('plain', 'SQL')");
         room.run("update pgquota.tenant set zone = 'Europe/Berlin' where tenant = 'plain'");
         room.run("delete from pgquota.tenant where tenant = 'plain'");
-        assertThat(audit("what, who = session_user, why, before->>'zone', after->>'zone', after is null",
+        assertThat(audit("what, who = session_user, why, before->>'zone', after->>'zone', after "
+                + "is null",
                 "tenant = 'plain'"))
                 .containsExactly("tenant t null null null f", "tenant t null null Europe/Berlin f",
                         "tenant t null Europe/Berlin null t");
@@ -78,7 +82,8 @@ class AuditTest {
         plans.publish(Plan.named("B").limit(Limit.named("x")));
         try (HikariDataSource one = room.database.pool(1); Quotas quotas = Quotas.on(one).build()) {
             quotas.plans("ada", "ticket 8").assign("one", "B");
-            try (Connection connection = one.getConnection(); Statement sql = connection.createStatement()) {
+            try (Connection connection = one.getConnection(); Statement sql =
+                    connection.createStatement()) {
                 sql.execute("insert into pgquota.tenant (tenant, plan) values ('two', 'B')");
             }
         }
@@ -93,7 +98,8 @@ class AuditTest {
         plans.reset(Scope.of("reset"), true);
         assertThat(audit("what", "tenant = 'reset' and what = 'reset'")).isEmpty();
         plans.reset(Scope.of("reset"), false);
-        assertThat(audit("who, before->0->'used', after->'used'", "tenant = 'reset' and what = 'reset'"))
+        assertThat(audit("who, before->0->'used', after->'used'", "tenant = 'reset' and what = "
+                + "'reset'"))
                 .containsExactly("ada 4 0");
     }
 }

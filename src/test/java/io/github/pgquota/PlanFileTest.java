@@ -39,14 +39,16 @@ class PlanFileTest {
         assertThat(read.plans()).containsExactly(
                 Plan.named("FREE").limit(Limit.named("requests").capacity(50))
                         .limit(Limit.named("tokens").capacity(100_000).alertAt(80, 100)
-                                .message("{remaining} of {capacity} tokens are left until {resets_at}")),
+                                .message("{remaining} of {capacity} tokens are left until "
+                                        + "{resets_at}")),
                 Plan.named("PRO").limit(Limit.named("messages").on("requests").capacity(5_000))
                         .limit(Limit.named("burst").on("requests").capacity(100).billed(false)
                                 .per(Window.aligned(java.time.Duration.ofSeconds(60))))
                         .limit(Limit.named("tokens").capacity(20_000_000).allowOverage(1_000_000))
                         .limit(Limit.named("per-user").on("tokens").level(1).per(Window.day())
                                 .capacity(500_000).mode(Limit.Mode.OBSERVE)));
-        assertThat(read.tenants()).extracting(PlanFile.Tenant::name).containsExactly("acme", "widgets");
+        assertThat(read.tenants()).extracting(PlanFile.Tenant::name).containsExactly("acme",
+                "widgets");
     }
 
     @Test
@@ -61,27 +63,35 @@ class PlanFileTest {
                     "tenant acme: override messages = 8000 for acme from 2026-12-01T00:00:00Z "
                             + "until 2027-01-01T00:00:00Z",
                     "tenant acme: override per-user = unlimited for acme/search from now",
-                    "tenant acme: boost tokens + 1000000 for acme from now until 2026-12-31T23:00:00Z");
+                    "tenant acme: boost tokens + 1000000 for acme from now until "
+                    + "2026-12-31T23:00:00Z");
             assertThat(room.plans.apply(example)).isEqualTo(told);
             String all = "select xmin, tenant, plan, zone from pgquota.tenant union all "
                     + "select xmin, tenant, limit_name, kind from pgquota.adjustment union all "
-                    + "select xmin, plan, name, version::text from pgquota.plan_limit order by 2, 3, 4";
+                    + "select xmin, plan, name, version::text from pgquota.plan_limit order by 2, "
+                    + "3, 4";
             List<String> before = room.rows(all);
             assertThat(room.plans.diff(example)).isEmpty();
             assertThat(room.plans.apply(example)).isEmpty();
             assertThat(room.rows(all)).isEqualTo(before);
-            assertThat(room.rows("select limit_name, capacity from pgquota.balance where scope = 'acme' "
-                    + "order by 1")).containsExactly("burst 100", "messages 8000", "tokens 21000000");
+            assertThat(room.rows(
+                    "select limit_name, capacity from pgquota.balance where scope = 'acme' "
+                    + "order by 1")).containsExactly("burst 100", "messages 8000",
+                    "tokens 21000000");
 
             Path changed = file(example().replace("capacity: 50}", "capacity: 60}")
-                    .replace("- {limit: tokens, units: 1_000_000,", "- {limit: tokens, units: 2_000_000,")
-                    .replace("zone: Europe/Berlin", "zone: ~").replace("default_plan: FREE", "default_plan: ~"));
+                    .replace("- {limit: tokens, units: 1_000_000,", "- {limit: tokens, units: "
+                    + "2_000_000,")
+                    .replace("zone: Europe/Berlin", "zone: ~").replace("default_plan: FREE",
+                    "default_plan: ~"));
             assertThat(room.plans.apply(changed)).containsExactly(
                     "plan FREE: limit requests: capacity 50 -> 60", "default plan FREE -> none",
                     "tenant acme: zone Europe/Berlin -> none",
-                    "tenant acme: withdraw boost tokens + 1000000 for acme from 2026-12-05T00:00:00Z "
+                    "tenant acme: withdraw boost tokens + 1000000 for acme from "
+                    + "2026-12-05T00:00:00Z "
                             + "until 2026-12-31T23:00:00Z",
-                    "tenant acme: boost tokens + 2000000 for acme from now until 2026-12-31T23:00:00Z");
+                    "tenant acme: boost tokens + 2000000 for acme from now until "
+                    + "2026-12-31T23:00:00Z");
             assertThat(room.rows("select capacity from pgquota.balance where scope = 'acme' "
                     + "and limit_name = 'tokens'")).containsExactly("22000000");
         }
@@ -95,7 +105,8 @@ class PlanFileTest {
             `default_plan: NONE`                                               | 1 | default_plan
             `plans: {A: {limits: [{name: x}]}}~tenants:~  t: {plan: A, boosts: [~    {limit: y, units: 1}]}`| 4 | tenants.t.boosts[0]
             """)
-    void whatTheDatabaseRefusesIsToldAtItsPlace(String text, int line, String field) throws IOException {
+    void whatTheDatabaseRefusesIsToldAtItsPlace(String text, int line,
+    String field) throws IOException {
         try (Room room = new Room()) {
             Path path = file(text.replace('~', '\n'));
             assertThatThrownBy(() -> room.plans.apply(path)).isInstanceOfSatisfying(
@@ -151,11 +162,12 @@ class PlanFileTest {
             `a: !!int 5`                                               | 1 | file
             `a: 1~---~b: 2`                                            | 2 | file
             `a: [1`                                                    | 1 | file
-            `a:~	b: 1`                                             | 2 | file
+            `a:~>b: 1`                                             | 2 | file
             """)
     void aMistakeIsToldWithItsLineAndField(String text, int line, String field) throws IOException {
-        Path path = file(text == null ? "" : text.replace('~', '\n'));
-        assertThatThrownBy(() -> PlanFile.read(path)).isInstanceOfSatisfying(QuotaException.InvalidFile.class, e -> {
+        Path path = file(text == null ? "" : text.replace('~', '\n').replace('>', '\t'));
+        assertThatThrownBy(() -> PlanFile.read(path))
+                .isInstanceOfSatisfying(QuotaException.InvalidFile.class, e -> {
             assertThat(e.file()).isEqualTo(path.toString());
             assertThat(e.line() + " " + e.field()).isEqualTo(line + " " + field);
         });
@@ -168,11 +180,13 @@ class PlanFileTest {
                 folder.resolve("missing.yaml"),
                 folder,
                 Files.write(folder.resolve("binary.yaml"), binary),
-                Files.write(folder.resolve("zero.yaml"), "plans: {\u0001}".getBytes(StandardCharsets.UTF_8)),
+                Files.write(folder.resolve("zero.yaml"),
+                "plans: {\u0001}".getBytes(StandardCharsets.UTF_8)),
                 Files.writeString(folder.resolve("deep.yaml"), "[".repeat(100_000)),
                 Files.writeString(folder.resolve("deeper.yaml"), "a: {b: ".repeat(50_000)),
                 Files.writeString(folder.resolve("large.yaml"), "# ".repeat(6_000_000)),
-                Files.writeString(folder.resolve("bomb.yaml"), "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]"));
+                Files.writeString(folder.resolve("bomb.yaml"), "a: &a [x, x]\nb: &b [*a, *a]\nc: "
+                + "[*b, *b]"));
         for (Path path : hostile) {
             assertThatThrownBy(() -> PlanFile.read(path)).as(path.toString())
                     .isInstanceOf(QuotaException.InvalidFile.class);

@@ -51,7 +51,8 @@ class UpkeepTest {
 
     @Test
     void expiredHoldsGiveTheirUnitsBackAndGoLater() {
-        OperationId hold = room.quotas.reserve(request("acme/a"), Duration.ofMinutes(1)).orThrow().operation();
+        OperationId hold = room.quotas.reserve(request("acme/a"), Duration.ofMinutes(1)).orThrow()
+                .operation();
         room.quotas.reserve(request("acme/b"), Duration.ofHours(1)).orThrow();
         assertThat(run().holdsExpired()).isZero();
         room.clock("2026-01-10T12:02:00Z");
@@ -98,7 +99,8 @@ class UpkeepTest {
         room.quotas.consume(request("acme/a")).orThrow();
         room.clock("2026-01-17T12:59:00Z");
         room.quotas.consume(request("acme")).orThrow();
-        String windows = "select meter, (start_at at time zone 'UTC')::timestamp, used from pgquota.counter order by 1, 2";
+        String windows = "select meter, (start_at at time zone 'UTC')::timestamp, used from "
+                + "pgquota.counter order by 1, 2";
         assertThat(run().windowsDropped()).isZero();
         room.clock("2026-03-01T00:00:00Z");
         assertThat(run().windowsDropped()).isEqualTo(2);
@@ -129,9 +131,11 @@ class UpkeepTest {
             room.run("select pgquota.add_ledger_partitions('2026-01-01Z', 4)");
             room.quotas.record(Request.of("year").take("z", 7).take("x", 1));
         }
-        String left = "select to_char(at at time zone 'UTC', 'MM-DD'), meter, entry from pgquota.ledger_line "
+        String left = "select to_char(at at time zone 'UTC', 'MM-DD'), meter, entry from "
+                + "pgquota.ledger_line "
                 + "where meter = 'z' order by at";
-        assertThat(room.rows(left)).containsExactly("12-05 z 1", "01-20 z 1", "02-05 z 2", "03-20 z 3");
+        assertThat(room.rows(left)).containsExactly("12-05 z 1", "01-20 z 1", "02-05 z 2", "03-20 "
+                + "z 3");
         room.clock("2026-04-02T00:00:00Z");
         Upkeep.Report report = run();
         assertThat(report.partitionsDropped()).isEqualTo(1);
@@ -139,12 +143,14 @@ class UpkeepTest {
         assertThat(report.finished()).isTrue();
         assertThat(room.rows(left)).containsExactly("02-05 z 2", "03-20 z 3");
         assertThat(room.quotas.reports().reconcile("year")).isEmpty();
-        assertThat(room.rows("select used from pgquota.counter where meter = 'z' order by start_at"))
+        assertThat(room.rows(
+                "select used from pgquota.counter where meter = 'z' order by start_at"))
                 .containsExactly("7", "21");
         assertThat(run().partitionsDropped()).isZero();
         room.run("update pgquota.counter set used = 5 where meter = 'z' and used = 21");
         assertThat(room.plans.repair("year")).hasSize(1);
-        assertThat(room.rows("select used from pgquota.counter where meter = 'z' order by start_at"))
+        assertThat(room.rows(
+                "select used from pgquota.counter where meter = 'z' order by start_at"))
                 .containsExactly("7", "21");
     }
 
@@ -152,7 +158,8 @@ class UpkeepTest {
     void whatOthersHaveLockedIsLeft() throws Exception {
         room.quotas.reserve(request("acme"), Duration.ofMinutes(1)).orThrow();
         room.clock("2026-01-10T12:02:00Z");
-        try (Connection other = room.database.connection(); Statement sql = other.createStatement()) {
+        try (Connection other = room.database.connection(); Statement sql =
+                other.createStatement()) {
             other.setAutoCommit(false);
             sql.execute("select from pgquota.counter where meter = 'x' for update");
             sql.execute("lock table pgquota.ledger in row exclusive mode");
@@ -165,7 +172,8 @@ class UpkeepTest {
             other.rollback();
         }
         run();
-        assertThat(room.rows("select meter, held from pgquota.counter order by 1")).containsExactly("x 0", "y 0");
+        assertThat(room.rows("select meter, held from pgquota.counter order by 1"))
+                .containsExactly("x 0", "y 0");
         assertThat(room.quotas.reports().reconcile("acme")).isEmpty();
     }
 
@@ -175,17 +183,24 @@ class UpkeepTest {
         assertThat(report).isEqualTo(new Upkeep.Report(0, 0, 0, 0, 0, 0, false));
     }
 
-    /** Callers that reserve, settle and let expire, two housekeepers beside them: all ends in agreement. */
+    /**
+     * Callers that reserve, settle and let expire, two housekeepers beside them: all ends in
+     * agreement.
+     */
     @Test
     void besideCallersAndItselfNothingIsLost() throws Exception {
-        room.run("update pgquota.setting set window_retention = '1 second', key_retention = '1 second'");
-        room.run("create or replace function pgquota.clock() returns timestamptz language sql volatile "
+        room.run("update pgquota.setting set window_retention = '1 second', key_retention = '1 "
+                + "second'");
+        room.run("create or replace function pgquota.clock() returns timestamptz language sql "
+                + "volatile "
                 + "as 'select clock_timestamp()'");
         AtomicBoolean going = new AtomicBoolean(true);
         ExecutorService threads = Executors.newCachedThreadPool();
         try {
-            List<Future<?>> keepers = List.of(threads.submit(() -> keep(going)), threads.submit(() -> keep(going)));
-            List<Future<?>> callers = List.of(threads.submit(this::call), threads.submit(this::call),
+            List<Future<?>> keepers = List.of(threads.submit(() -> keep(going)),
+                    threads.submit(() -> keep(going)));
+            List<Future<?>> callers = List.of(threads.submit(this::call),
+                    threads.submit(this::call),
                     threads.submit(this::call));
             for (Future<?> caller : callers) {
                 caller.get();
@@ -197,7 +212,8 @@ class UpkeepTest {
         } finally {
             threads.shutdownNow();
         }
-        assertThat(room.rows("select used from pgquota.counter where scope = 'acme' and meter = 'x'"))
+        assertThat(room.rows(
+                "select used from pgquota.counter where scope = 'acme' and meter = 'x'"))
                 .containsExactly(String.valueOf(3 * 100));
         assertThat(room.quotas.reports().reconcile("acme")).isEmpty();
     }
@@ -210,7 +226,8 @@ class UpkeepTest {
 
     private void call() {
         for (int i = 0; i < 100; i++) {
-            OperationId hold = room.quotas.reserve(request("acme/" + i % 3), Duration.ofMillis(1 + i % 40))
+            OperationId hold = room.quotas.reserve(request("acme/" + i % 3), Duration.ofMillis(1
+                    + i % 40))
                     .orThrow().operation();
             room.quotas.settle(hold, java.util.Map.of());
             room.quotas.reserve(request("acme"), Duration.ofMillis(1)).orThrow();

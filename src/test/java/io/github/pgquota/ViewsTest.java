@@ -10,7 +10,8 @@ import org.junit.jupiter.api.Test;
 /** What people read in SQL. */
 class ViewsTest {
 
-    private static final String BALANCE = "select scope, limit_name, capacity, used, held, remaining, over, "
+    private static final String BALANCE = "select scope, limit_name, capacity, used, held, "
+            + "remaining, over, "
             + "(start_at at time zone 'UTC')::date, (resets_at at time zone 'UTC')::date "
             + "from pgquota.balance where tenant = 'acme' order by scope, limit_name";
 
@@ -27,7 +28,8 @@ class ViewsTest {
     void balanceKnowsWindowsThatNobodyHasTouched() {
         try (Room room = used()) {
             assertThat(room.rows(BALANCE)).containsExactly(
-                    "acme calls 10 0 0 10 0 2026-01-01 2026-02-01", "acme ever null 0 0 null 0 null null");
+                    "acme calls 10 0 0 10 0 2026-01-01 2026-02-01", "acme ever null 0 0 null 0 "
+                    + "null null");
             room.quotas.consume(Request.of("acme/a").take("requests", 3).take("ever", 5)).orThrow();
             room.quotas.record(Request.of("acme/a").take("requests", 9));
             room.quotas.reserve(Request.of("acme/b").take("requests", 0).take("ever", 2),
@@ -80,8 +82,10 @@ class ViewsTest {
                     Duration.ofMinutes(1)).orThrow().operation();
             room.clock("2026-02-03T00:00:00Z");
             room.quotas.settle(hold, java.util.Map.of("requests", 2L));
-            assertThat(room.rows("select scope, meter, per, (start_at at time zone 'UTC')::date, verb, entry, "
-                    + "amount, used_after, (at at time zone 'UTC')::date, ref from pgquota.ledger_line "
+            assertThat(room.rows(
+                    "select scope, meter, per, (start_at at time zone 'UTC')::date, verb, entry, "
+                    + "amount, used_after, (at at time zone 'UTC')::date, ref from "
+                    + "pgquota.ledger_line "
                     + "where tenant = 'acme' order by scope")).containsExactly(
                     "acme requests month 2026-01-01 settle 1 2 2 2026-02-03 " + hold.uuid(),
                     "acme/a requests day 2026-01-10 settle 1 2 2 2026-02-03 " + hold.uuid());
@@ -94,7 +98,8 @@ class ViewsTest {
     void everyViewAndColumnIsExplained() {
         try (Room room = new Room()) {
             assertThat(room.rows("select c.relname, a.attname from pg_class c join pg_attribute a "
-                    + "on a.attrelid = c.oid and a.attnum > 0 where c.relnamespace = 'pgquota'::regnamespace "
+                    + "on a.attrelid = c.oid and a.attnum > 0 where c.relnamespace = "
+                    + "'pgquota'::regnamespace "
                     + "and c.relkind = 'v' and (col_description(c.oid, a.attnum) is null "
                     + "or obj_description(c.oid) is null)")).isEmpty();
         }
@@ -115,18 +120,23 @@ class ViewsTest {
 
     private static Room many() {
         Room room = used();
-        room.run("insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, billed) "
-                + "select 't' || i, 't' || i, 'requests', 'month', '2026-01-01', '2026-02-01', true "
+        room.run("insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, "
+                + "last_at, billed) "
+                + "select 't' || i, 't' || i, 'requests', 'month', '2026-01-01', '2026-02-01', '2026-01-01', true "
                 + "from generate_series(1, 20000) i");
         room.run("alter table pgquota.tenant disable trigger user");
         room.run("insert into pgquota.tenant (tenant, plan) select 't' || i, 'PLAN-acme' "
                 + "from generate_series(1, 20000) i");
         room.run("select pgquota.add_ledger_partitions('2026-01-01Z', 2)");
-        room.run("insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after) "
-                + "select tenant, timestamptz '2026-01-01' + id * interval '20 seconds', gen_random_uuid(), id, "
+        room.run("insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, "
+                + "amount, used_after) "
+                + "select tenant, timestamptz '2026-01-01' + id * interval '20 seconds', "
+                + "gen_random_uuid(), id, "
                 + "1, 'consume', 1, 1 from pgquota.counter");
-        room.run("insert into pgquota.alert (tenant, counter, limit_name, percent, capacity, used, operation, at) "
-                + "select tenant, id, 'calls', 80, 1, 1, gen_random_uuid(), start_at from pgquota.counter");
+        room.run("insert into pgquota.alert (tenant, counter, limit_name, percent, capacity, "
+                + "used, operation, at) "
+                + "select tenant, id, 'calls', 80, 1, 1, gen_random_uuid(), start_at from "
+                + "pgquota.counter");
         room.run("analyze");
         return room;
     }

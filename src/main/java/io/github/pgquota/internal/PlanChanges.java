@@ -17,7 +17,6 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
-import java.util.stream.Stream;
 import org.jooq.DSLContext;
 import org.jooq.Field;
 import org.jooq.Record;
@@ -26,8 +25,8 @@ import org.jooq.impl.DSL;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes a database what a plan file says, inside the caller's transaction. To tell what would change, the
- * caller does it and rolls back: so both are one piece of code.
+ * Makes a database what a plan file says, inside the caller's transaction. To tell what would
+ * change, the caller does it and rolls back: so both are one piece of code.
  */
 final class PlanChanges {
 
@@ -53,7 +52,8 @@ final class PlanChanges {
 
     private void apply() {
         file.plans().forEach(plan -> at("plans." + plan.name(), () -> publish(plan)));
-        var now = sql.select(SETTING.DEFAULT_PLAN, SETTING.DEFAULT_ZONE).from(SETTING).fetchSingle();
+        var now = sql.select(SETTING.DEFAULT_PLAN, SETTING.DEFAULT_ZONE).from(SETTING)
+                .fetchSingle();
         if (file.defaultPlan() != null) {
             String plan = file.defaultPlan().value();
             change("default_plan", "default plan", now.value1(), plan,
@@ -80,7 +80,8 @@ final class PlanChanges {
         List<Limit> old = before.map(Plan::limits).orElse(List.of());
         int known = lines.size();
         for (Limit limit : plan.limits()) {
-            Optional<Limit> was = old.stream().filter(l -> l.name().equals(limit.name())).findFirst();
+            Optional<Limit> was = old.stream().filter(l -> l.name().equals(limit.name()))
+                    .findFirst();
             if (was.isEmpty()) {
                 lines.add(title + "limit " + limit.name() + ": new, " + PgPlans.fields(limit));
             } else if (!was.get().equals(limit)) {
@@ -99,14 +100,16 @@ final class PlanChanges {
         Map<String, @Nullable Object> now = PgPlans.fields(after);
         return now.keySet().stream()
                 .filter(field -> !Objects.equals(old.get(field), now.get(field)))
-                .map(field -> field + " " + word(field, old.get(field)) + " -> " + word(field, now.get(field)))
+                .map(field -> field + " " + word(field, old.get(field)) + " -> " + word(field,
+                now.get(field)))
                 .reduce((a, b) -> a + ", " + b)
                 .orElse("");
     }
 
     private static Object word(String field, @Nullable Object value) {
         return value != null ? value
-                : field.equals("capacity") ? "unlimited" : field.equals("overage") ? "allow" : "none";
+                : field.equals("capacity") ? "unlimited" : field.equals("overage") ? "allow"
+                : "none";
     }
 
     private void tenant(PlanFile.Tenant tenant) {
@@ -122,13 +125,16 @@ final class PlanChanges {
                     () -> PgPlans.set(sql, tenant.name(), TENANT.PLAN, plan));
         }
         if (tenant.zone() != null) {
-            String zone = tenant.zone().value() == null ? null : PgPlans.name(tenant.zone().value());
+            String zone = tenant.zone().value() == null ? null : PgPlans.name(tenant.zone()
+                    .value());
             change(path + ".zone", title + "zone", row.map(r -> r.value2()).orElse(null), zone,
                     () -> PgPlans.set(sql, tenant.name(), TENANT.ZONE, zone));
         }
         if (tenant.anchor() != null) {
-            LocalDateTime anchor = Objects.requireNonNullElse(tenant.anchor().value(), PgPlans.NO_ANCHOR);
-            change(path + ".anchor", title + "anchor", row.map(r -> r.value3()).orElse(PgPlans.NO_ANCHOR), anchor,
+            LocalDateTime anchor = Objects.requireNonNullElse(tenant.anchor().value(),
+                    PgPlans.NO_ANCHOR);
+            change(path + ".anchor", title + "anchor", row.map(r -> r.value3())
+                    .orElse(PgPlans.NO_ANCHOR), anchor,
                     () -> PgPlans.set(sql, tenant.name(), TENANT.ANCHOR, PgPlans.anchor(anchor)));
         }
         adjust(tenant.name(), "override", tenant.overrides());
@@ -136,11 +142,13 @@ final class PlanChanges {
     }
 
     private record Existing(
-            UUID id, String scope, String limit, @Nullable Long capacity, Instant from, @Nullable Instant until) {
+            UUID id, String scope, String limit, @Nullable Long capacity, Instant from,
+            @Nullable Instant until) {
 
         static Existing of(Record r) {
             OffsetDateTime until = r.get(UNTIL);
-            return new Existing(r.get(ADJUSTMENT.ID), r.get(ADJUSTMENT.SCOPE), r.get(ADJUSTMENT.LIMIT_NAME),
+            return new Existing(r.get(ADJUSTMENT.ID), r.get(ADJUSTMENT.SCOPE),
+                    r.get(ADJUSTMENT.LIMIT_NAME),
                     r.get(ADJUSTMENT.CAPACITY), r.get(ADJUSTMENT.FROM_AT).toInstant(),
                     until == null ? null : until.toInstant());
         }
@@ -152,7 +160,10 @@ final class PlanChanges {
         }
     }
 
-    /** Makes a tenant's overrides or boosts those of the file: withdraws others, adds what is missing. */
+    /**
+     * Makes a tenant's overrides or boosts those of the file: withdraws others, adds what is
+     * missing.
+     */
     private void adjust(String tenant, String kind, @Nullable List<PlanFile.Adjustment> wanted) {
         if (wanted == null) {
             return;
@@ -191,12 +202,14 @@ final class PlanChanges {
 
     private static String words(String kind, String limit, @Nullable Long capacity, String scope,
             @Nullable Instant from, @Nullable Instant until) {
-        return kind + " " + limit + (kind.equals("boost") ? " + " : " = ") + word("capacity", capacity)
+        return kind + " " + limit + (kind.equals("boost") ? " + " : " = ") + word("capacity",
+                capacity)
                 + " for " + scope + " from " + (from == null ? "now" : from)
                 + (until == null ? "" : " until " + until);
     }
 
-    private void change(String path, String what, @Nullable Object before, @Nullable Object after, Runnable write) {
+    private void change(String path, String what, @Nullable Object before, @Nullable Object after,
+            Runnable write) {
         if (!Objects.equals(before, after)) {
             at(path, write);
             lines.add(what + " " + word(what, before) + " -> " + word(what, after));
@@ -211,8 +224,7 @@ final class PlanChanges {
             throw file.wrong(path, Objects.requireNonNull(e.getMessage()), e);
         } catch (DataAccessException e) {
             SQLException cause = e.getCause(SQLException.class);
-            if (cause == null || Stream.of("22", "23", "PQ").noneMatch(
-                    kind -> String.valueOf(cause.getSQLState()).startsWith(kind))) {
+            if (cause == null || !SqlStates.isRefusal(cause)) {
                 throw e;
             }
             QuotaException refused = SqlStates.alone(cause);

@@ -101,20 +101,25 @@ public record PlanFile(
 
     /** An error of the field at a path. */
     QuotaException wrong(String path, String problem, @Nullable Throwable cause) {
-        return new QuotaException.InvalidFile(file, lines.getOrDefault(path, 0), path, problem, cause);
+        return new QuotaException.InvalidFile(file, lines.getOrDefault(path, 0), path, problem,
+                cause);
     }
 
     /** Walks the tree, keeping the path. */
     private static final class Reader {
 
-        private static final Set<String> FILE = Set.of("default_plan", "default_zone", "plans", "tenants");
+        private static final Set<String> FILE = Set.of("default_plan", "default_zone", "plans",
+                "tenants");
         private static final Set<String> PLAN = Set.of("limits");
-        private static final Set<String> LIMIT = Set.of("name", "meter", "window", "capacity", "alerts",
+        private static final Set<String> LIMIT = Set.of("name", "meter", "window", "capacity",
+                "alerts",
                 "message", "overage", "mode", "level", "billed");
-        private static final Set<String> TENANT = Set.of("plan", "zone", "anchor", "overrides", "boosts");
+        private static final Set<String> TENANT = Set.of("plan", "zone", "anchor", "overrides",
+                "boosts");
         private static final Set<String> OVERRIDE =
                 Set.of("limit", "scope", "capacity", "from", "until", "reason");
-        private static final Set<String> BOOST = Set.of("limit", "scope", "units", "from", "until", "reason");
+        private static final Set<String> BOOST = Set.of("limit", "scope", "units", "from", "until",
+                "reason");
 
         private final String file;
         private final Map<String, Integer> lines = new HashMap<>();
@@ -128,21 +133,25 @@ public record PlanFile(
             Setting<String> plan = setting(fields, "", "default_plan", this::text);
             Setting<ZoneId> zone = setting(fields, "", "default_zone", this::zone);
             if (zone != null && zone.value() == null) {
-                throw wrong(fields.get("default_zone"), "default_zone", "is empty: name a zone such as UTC");
+                throw wrong(fields.get("default_zone"), "default_zone", "is empty: name a zone "
+                        + "such as UTC");
             }
             List<Plan> plans = new ArrayList<>();
-            each(fields, "", "plans", (path, entry) -> plans.add(plan(entry.getKey(), entry.getValue(), path)));
+            each(fields, "", "plans", (path, entry) -> plans.add(plan(entry.getKey(),
+                    entry.getValue(), path)));
             List<Tenant> tenants = new ArrayList<>();
             each(fields, "", "tenants",
                     (path, entry) -> tenants.add(tenant(entry.getKey(), entry.getValue(), path)));
-            return new PlanFile(file, plan, zone, List.copyOf(plans), List.copyOf(tenants), Map.copyOf(lines));
+            return new PlanFile(file, plan, zone, List.copyOf(plans), List.copyOf(tenants),
+                    Map.copyOf(lines));
         }
 
         private Plan plan(String name, Yaml node, String path) {
             Plan plan = valid(node, path, () -> Plan.named(name));
             Yaml limits = map(node, path, PLAN).get("limits");
             if (limits == null) {
-                throw wrong(node, path + ".limits", "is missing; write [] for a plan without limits");
+                throw wrong(node, path + ".limits",
+                        "is missing; write [] for a plan without limits");
             }
             for (Item item : list(limits, path + ".limits")) {
                 Limit limit = limit(item.node(), item.path());
@@ -162,19 +171,26 @@ public record PlanFile(
             limit = step(fields, path, "meter", limit, (l, f) -> l.on(text(f, path + ".meter")));
             limit = step(fields, path, "window", limit,
                     (l, f) -> l.per(Window.parse(text(f, path + ".window"))));
-            limit = step(fields, path, "capacity", limit, (l, f) -> capacity(l, f, path + ".capacity"));
-            limit = step(fields, path, "alerts", limit, (l, f) -> l.alertAt(percents(f, path + ".alerts")));
-            limit = step(fields, path, "message", limit, (l, f) -> l.message(text(f, path + ".message")));
-            limit = step(fields, path, "overage", limit, (l, f) -> overage(l, f, path + ".overage"));
+            limit = step(fields, path, "capacity", limit, (l, f) -> capacity(l, f, path
+                    + ".capacity"));
+            limit = step(fields, path, "alerts", limit, (l, f) -> l.alertAt(percents(f, path
+                    + ".alerts")));
+            limit = step(fields, path, "message", limit, (l, f) -> l.message(text(f, path
+                    + ".message")));
+            limit = step(fields, path, "overage", limit, (l, f) -> overage(l, f, path
+                    + ".overage"));
             limit = step(fields, path, "mode", limit, (l, f) -> l.mode(mode(f, path + ".mode")));
-            limit = step(fields, path, "level", limit, (l, f) -> l.level(small(f, path + ".level")));
-            return step(fields, path, "billed", limit, (l, f) -> l.billed(truth(f, path + ".billed")));
+            limit = step(fields, path, "level", limit, (l, f) -> l.level(small(f, path
+                    + ".level")));
+            return step(fields, path, "billed", limit, (l, f) -> l.billed(truth(f, path
+                    + ".billed")));
         }
 
         private Limit step(Map<String, Yaml> fields, String path, String name, Limit limit,
                 BiFunction<Limit, Yaml, Limit> change) {
             Yaml field = fields.get(name);
-            return field == null ? limit : valid(field, path + "." + name, () -> change.apply(limit, field));
+            return field == null ? limit : valid(field, path + "." + name, () -> change.apply(limit,
+                    field));
         }
 
         private Limit capacity(Limit limit, Yaml node, String path) {
@@ -183,7 +199,8 @@ public record PlanFile(
         }
 
         private @Nullable Long orUnlimited(Yaml node, String path) {
-            return node.value().equals("unlimited") ? null : number(node, path, "a whole number or unlimited");
+            return node.value().equals("unlimited") ? null : number(node, path, "a whole number "
+                    + "or unlimited");
         }
 
         private Limit overage(Limit limit, Yaml node, String path) {
@@ -191,7 +208,8 @@ public record PlanFile(
                 return limit.allowOverage();
             }
             return limit.allowOverage(
-                    node.value().equals("deny") ? 0 : number(node, path, "deny, allow or a whole number"));
+                    node.value().equals("deny") ? 0 : number(node, path, "deny, allow or a whole "
+                    + "number"));
         }
 
         private Limit.Mode mode(Yaml node, String path) {
@@ -205,12 +223,14 @@ public record PlanFile(
         }
 
         private Integer[] percents(Yaml node, String path) {
-            return list(node, path).stream().map(i -> small(i.node(), i.path())).toArray(Integer[]::new);
+            return list(node, path).stream().map(i -> small(i.node(), i.path()))
+                    .toArray(Integer[]::new);
         }
 
         private Tenant tenant(String name, Yaml node, String path) {
             Map<String, Yaml> fields = node.isNothing() ? Map.of() : map(node, path, TENANT);
-            valid(node, path, () -> new io.github.pgquota.OperationId(name, new java.util.UUID(0, 0)));
+            valid(node, path, () -> new io.github.pgquota.OperationId(name, new java.util.UUID(0,
+                    0)));
             return new Tenant(name,
                     setting(fields, path, "plan", this::text),
                     setting(fields, path, "zone", this::zone),
@@ -220,7 +240,8 @@ public record PlanFile(
         }
 
         private @Nullable List<Adjustment> adjustments(
-                Map<String, Yaml> fields, String path, String name, String tenant, Set<String> known) {
+                Map<String, Yaml> fields, String path, String name, String tenant,
+                Set<String> known) {
             Yaml node = fields.get(name);
             return node == null ? null : list(node, path + "." + name).stream()
                     .map(item -> adjustment(item, tenant, known))
@@ -241,7 +262,8 @@ public record PlanFile(
             Scope where = scope == null || scope.value() == null ? Scope.of(tenant)
                     : valid(fields.get("scope"), path + ".scope", () -> Scope.of(scope.value()));
             if (!where.tenant().equals(tenant)) {
-                throw wrong(fields.get("scope"), path + ".scope", "is not a scope of tenant " + tenant);
+                throw wrong(fields.get("scope"), path + ".scope", "is not a scope of tenant "
+                        + tenant);
             }
             Yaml units = fields.get(amount);
             Long capacity = boost ? Long.valueOf(number(units, path + ".units", "a whole number"))
@@ -264,7 +286,8 @@ public record PlanFile(
         }
 
         private <T> @Nullable Setting<T> setting(
-                Map<String, Yaml> fields, String path, String name, BiFunction<Yaml, String, T> type) {
+                Map<String, Yaml> fields, String path, String name, BiFunction<Yaml, String,
+                T> type) {
             Yaml node = fields.get(name);
             if (node == null) {
                 return null;
@@ -273,13 +296,16 @@ public record PlanFile(
         }
 
         private ZoneId zone(Yaml node, String path) {
-            return parse(node, path, "must be a time zone such as Europe/Berlin", () -> ZoneId.of(text(node, path)));
+            return parse(node, path, "must be a time zone such as Europe/Berlin", () ->
+                    ZoneId.of(text(node, path)));
         }
 
         private LocalDateTime anchor(Yaml node, String path) {
             String text = text(node, path);
-            return parse(node, path, "must be a date such as 2026-01-31, or with a time, 2026-01-31T06:00",
-                    () -> text.length() > 10 ? LocalDateTime.parse(text) : LocalDate.parse(text).atStartOfDay());
+            return parse(node, path, "must be a date such as 2026-01-31, or with a time, "
+                    + "2026-01-31T06:00",
+                    () -> text.length() > 10 ? LocalDateTime.parse(text) : LocalDate.parse(text)
+                    .atStartOfDay());
         }
 
         private Instant time(Yaml node, String path) {
@@ -352,7 +378,8 @@ public record PlanFile(
             Yaml node = fields.get(name);
             if (node != null && !node.isNothing()) {
                 String below = join(path, name);
-                map(node, below, null).entrySet().forEach(e -> action.accept(join(below, e.getKey()), e));
+                map(node, below, null).entrySet().forEach(e -> action.accept(join(below,
+                        e.getKey()), e));
             }
         }
 
@@ -390,7 +417,8 @@ public record PlanFile(
         }
 
         private QuotaException wrong(
-                @Nullable Yaml node, String path, @Nullable String problem, @Nullable Throwable cause) {
+                @Nullable Yaml node, String path, @Nullable String problem,
+                @Nullable Throwable cause) {
             return new QuotaException.InvalidFile(
                     file, node == null ? 0 : node.line(), path, String.valueOf(problem), cause);
         }

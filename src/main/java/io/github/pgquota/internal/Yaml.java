@@ -25,9 +25,10 @@ import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
 import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 
 /**
- * A piece of a YAML file: a map, a list, or text, and the line where it stands. All that the library has
- * to do with the YAML parser, which is optional on the class path. Built from the parser's events, so that
- * nothing of a hostile file is made before it was looked at: no aliases, no tags, no deep nests.
+ * A piece of a YAML file: a map, a list, or text, and the line where it stands. All that the
+ * library has to do with the YAML parser, which is optional on the class path. Built from the
+ * parser's events, so that nothing of a hostile file is made before it was looked at: no aliases,
+ * no tags, no deep nests.
  *
  * @param line from 1
  * @param value {@code Map<String, Yaml>}, {@code List<Yaml>} or a String
@@ -38,7 +39,9 @@ record Yaml(int line, Object value, boolean plain) {
     private static final int LARGEST = 10_000_000;
     private static final int DEEPEST = 20;
 
-    /** @throws QuotaException.InvalidFile if the file cannot be read, or is not one YAML document */
+    /**
+     * @throws QuotaException.InvalidFile if the file cannot be read, or is not one YAML document
+     */
     static Yaml read(Path path) {
         String text = text(path);
         try {
@@ -103,7 +106,8 @@ record Yaml(int line, Object value, boolean plain) {
                 int line = e.getProblemMark().map(Mark::getLine).orElse(-1) + 1;
                 throw new QuotaException.InvalidFile(file, line, "file", e.getProblem(), e);
             } catch (YamlEngineException e) {
-                throw new QuotaException.InvalidFile(file, 0, "file", String.valueOf(e.getMessage()), e);
+                throw new QuotaException.InvalidFile(file, 0, "file",
+                        String.valueOf(e.getMessage()), e);
             }
         }
 
@@ -119,7 +123,8 @@ record Yaml(int line, Object value, boolean plain) {
                 if (scalar.getTag().isPresent()) {
                     throw wrong(line, "has a tag (!): leave it out");
                 }
-                return new Yaml(line, scalar.getValue(), scalar.getScalarStyle() == ScalarStyle.PLAIN);
+                return new Yaml(line, scalar.getValue(),
+                        scalar.getScalarStyle() == ScalarStyle.PLAIN);
             }
             if (event instanceof NodeEvent && event.getEventId() == Event.ID.SequenceStart) {
                 List<Yaml> list = new ArrayList<>();
@@ -140,7 +145,8 @@ record Yaml(int line, Object value, boolean plain) {
                 }
                 Yaml value = node(next(), depth + 1);
                 if (map.put(name, value) != null) {
-                    throw new QuotaException.InvalidFile(file, key.line, name, "stands twice", null);
+                    throw new QuotaException.InvalidFile(file, key.line, name, "stands twice",
+                            null);
                 }
             }
             return map;
