@@ -42,54 +42,6 @@ public record PlanFile(
         Map<String, Integer> lines) {
 
     /**
-     * A setting that the file names.
-     *
-     * @param <T> its type
-     * @param value null for nothing
-     */
-    public record Setting<T>(@Nullable T value) {}
-
-    /**
-     * A tenant of the file.
-     *
-     * @param name its id
-     * @param plan its plan
-     * @param zone its zone
-     * @param anchor its anchor
-     * @param overrides all there are to be; null if the file does not say
-     * @param boosts all there are to be; null if the file does not say
-     */
-    public record Tenant(
-            String name,
-            @Nullable Setting<String> plan,
-            @Nullable Setting<ZoneId> zone,
-            @Nullable Setting<LocalDateTime> anchor,
-            @Nullable List<Adjustment> overrides,
-            @Nullable List<Adjustment> boosts) {}
-
-    /**
-     * An override or boost of the file.
-     *
-     * @param path where it stands
-     * @param kind override or boost
-     * @param scope for whom
-     * @param limit which limit
-     * @param capacity the other capacity, null for unlimited; or what is added
-     * @param from null for at once
-     * @param until null for ever
-     * @param reason or null
-     */
-    public record Adjustment(
-            String path,
-            String kind,
-            Scope scope,
-            String limit,
-            @Nullable Long capacity,
-            @Nullable Instant from,
-            @Nullable Instant until,
-            @Nullable String reason) {}
-
-    /**
      * Reads a file.
      *
      * @throws QuotaException.InvalidFile with line and field
@@ -423,4 +375,52 @@ public record PlanFile(
                     file, node == null ? 0 : node.line(), path, String.valueOf(problem), cause);
         }
     }
+
+    /**
+     * A setting that the file names.
+     *
+     * @param <T> its type
+     * @param value null for nothing
+     */
+    public record Setting<T>(@Nullable T value) {}
+
+    /**
+     * A tenant of the file.
+     *
+     * @param name its id
+     * @param plan its plan
+     * @param zone its zone
+     * @param anchor its anchor
+     * @param overrides all there are to be; null if the file does not say
+     * @param boosts all there are to be; null if the file does not say
+     */
+    public record Tenant(
+            String name,
+            @Nullable Setting<String> plan,
+            @Nullable Setting<ZoneId> zone,
+            @Nullable Setting<LocalDateTime> anchor,
+            @Nullable List<Adjustment> overrides,
+            @Nullable List<Adjustment> boosts) {}
+
+    /**
+     * An override or boost of the file.
+     *
+     * @param path where it stands
+     * @param kind override or boost
+     * @param scope for whom
+     * @param limit which limit
+     * @param capacity the other capacity, null for unlimited; or what is added
+     * @param from null for at once
+     * @param until null for ever
+     * @param reason or null
+     */
+    public record Adjustment(
+            String path,
+            String kind,
+            Scope scope,
+            String limit,
+            @Nullable Long capacity,
+            @Nullable Instant from,
+            @Nullable Instant until,
+            @Nullable String reason) {}
 }
