@@ -30,8 +30,8 @@ class AuditTest {
     }
 
     private static List<String> audit(String columns, String what) {
-        return room.rows("select " + columns + " from pgquota.audit where " + what
-                + " order by at, what");
+        return room.rows("select " + columns + " from pgquota.audit where " + what + " order by "
+                + "at, what");
     }
 
     @Test
@@ -82,8 +82,8 @@ class AuditTest {
         plans.publish(Plan.named("B").limit(Limit.named("x")));
         try (HikariDataSource one = room.database.pool(1); Quotas quotas = Quotas.on(one).build()) {
             quotas.plans("ada", "ticket 8").assign("one", "B");
-            try (Connection connection = one.getConnection();
-                    Statement sql = connection.createStatement()) {
+            try (Connection connection = one.getConnection(); Statement sql =
+                    connection.createStatement()) {
                 sql.execute("insert into pgquota.tenant (tenant, plan) values ('two', 'B')");
             }
         }
@@ -98,8 +98,8 @@ class AuditTest {
         plans.reset(Scope.of("reset"), true);
         assertThat(audit("what", "tenant = 'reset' and what = 'reset'")).isEmpty();
         plans.reset(Scope.of("reset"), false);
-        assertThat(audit("who, before->0->'used', after->'used'",
-                "tenant = 'reset' and what = 'reset'"))
+        assertThat(audit("who, before->0->'used', after->'used'", "tenant = 'reset' and what = "
+                + "'reset'"))
                 .containsExactly("ada 4 0");
     }
 }

@@ -47,8 +47,8 @@ class PlanFileTest {
                         .limit(Limit.named("tokens").capacity(20_000_000).allowOverage(1_000_000))
                         .limit(Limit.named("per-user").on("tokens").level(1).per(Window.day())
                                 .capacity(500_000).mode(Limit.Mode.OBSERVE)));
-        assertThat(read.tenants()).extracting(PlanFile.Tenant::name)
-                .containsExactly("acme", "widgets");
+        assertThat(read.tenants()).extracting(PlanFile.Tenant::name).containsExactly("acme",
+                "widgets");
     }
 
     @Test
@@ -74,16 +74,16 @@ class PlanFileTest {
             assertThat(room.plans.diff(example)).isEmpty();
             assertThat(room.plans.apply(example)).isEmpty();
             assertThat(room.rows(all)).isEqualTo(before);
-            assertThat(room.rows("select limit_name, capacity from pgquota.balance where scope = "
-                    + "'acme' "
-                    + "order by 1"))
-                    .containsExactly("burst 100", "messages 8000", "tokens 21000000");
+            assertThat(room.rows(
+                    "select limit_name, capacity from pgquota.balance where scope = 'acme' "
+                    + "order by 1")).containsExactly("burst 100", "messages 8000",
+                    "tokens 21000000");
 
             Path changed = file(example().replace("capacity: 50}", "capacity: 60}")
-                    .replace("- {limit: tokens, units: 1_000_000,",
-                            "- {limit: tokens, units: 2_000_000,")
-                    .replace("zone: Europe/Berlin", "zone: ~")
-                    .replace("default_plan: FREE", "default_plan: ~"));
+                    .replace("- {limit: tokens, units: 1_000_000,", "- {limit: tokens, units: "
+                    + "2_000_000,")
+                    .replace("zone: Europe/Berlin", "zone: ~").replace("default_plan: FREE",
+                    "default_plan: ~"));
             assertThat(room.plans.apply(changed)).containsExactly(
                     "plan FREE: limit requests: capacity 50 -> 60", "default plan FREE -> none",
                     "tenant acme: zone Europe/Berlin -> none",
@@ -105,8 +105,8 @@ class PlanFileTest {
             `default_plan: NONE`                                               | 1 | default_plan
             `plans: {A: {limits: [{name: x}]}}~tenants:~  t: {plan: A, boosts: [~    {limit: y, units: 1}]}`| 4 | tenants.t.boosts[0]
             """)
-    void whatTheDatabaseRefusesIsToldAtItsPlace(String text, int line, String field)
-    throws IOException {
+    void whatTheDatabaseRefusesIsToldAtItsPlace(String text, int line,
+    String field) throws IOException {
         try (Room room = new Room()) {
             Path path = file(text.replace('~', '\n'));
             assertThatThrownBy(() -> room.plans.apply(path)).isInstanceOfSatisfying(
@@ -162,10 +162,10 @@ class PlanFileTest {
             `a: !!int 5`                                               | 1 | file
             `a: 1~---~b: 2`                                            | 2 | file
             `a: [1`                                                    | 1 | file
-            `a:~	b: 1`                                             | 2 | file
+            `a:~>b: 1`                                             | 2 | file
             """)
     void aMistakeIsToldWithItsLineAndField(String text, int line, String field) throws IOException {
-        Path path = file(text == null ? "" : text.replace('~', '\n'));
+        Path path = file(text == null ? "" : text.replace('~', '\n').replace('>', '\t'));
         assertThatThrownBy(() -> PlanFile.read(path))
                 .isInstanceOfSatisfying(QuotaException.InvalidFile.class, e -> {
             assertThat(e.file()).isEqualTo(path.toString());
@@ -181,12 +181,12 @@ class PlanFileTest {
                 folder,
                 Files.write(folder.resolve("binary.yaml"), binary),
                 Files.write(folder.resolve("zero.yaml"),
-                        "plans: {\u0001}".getBytes(StandardCharsets.UTF_8)),
+                "plans: {\u0001}".getBytes(StandardCharsets.UTF_8)),
                 Files.writeString(folder.resolve("deep.yaml"), "[".repeat(100_000)),
                 Files.writeString(folder.resolve("deeper.yaml"), "a: {b: ".repeat(50_000)),
                 Files.writeString(folder.resolve("large.yaml"), "# ".repeat(6_000_000)),
-                Files.writeString(folder.resolve("bomb.yaml"),
-                        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]"));
+                Files.writeString(folder.resolve("bomb.yaml"), "a: &a [x, x]\nb: &b [*a, *a]\nc: "
+                + "[*b, *b]"));
         for (Path path : hostile) {
             assertThatThrownBy(() -> PlanFile.read(path)).as(path.toString())
                     .isInstanceOf(QuotaException.InvalidFile.class);

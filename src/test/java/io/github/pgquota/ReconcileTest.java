@@ -53,37 +53,37 @@ class ReconcileTest {
 
     private List<String> problems() {
         return reports.reconcile(tenant).stream()
-                .map(d -> d.meter() + ": " + d.problem()
-                        .replaceAll("[0-9a-f]{8}-[-0-9a-f]{27}", "h") + ", "
+                .map(d -> d.meter() + ": " + d.problem().replaceAll("[0-9a-f]{8}-[-0-9a-f]{27}",
+                "h") + ", "
                         + d.expected().orElse(-1) + " " + d.found().orElse(-1))
                 .toList();
     }
 
     private int tamper(String sql) {
-        return ROOM.run(
-                sql.replace("$c", "(select id from pgquota.counter where tenant = '" + tenant
+        return ROOM.run(sql.replace("$c", "(select id from pgquota.counter where tenant = '"
+                + tenant
                 + "' and meter = 'x')").replace("$t", "tenant = '" + tenant + "'"));
     }
 
     @Test
     void allVerbsAgree() {
         assertThat(problems()).isEmpty();
-        assertThat(ROOM.rows("select meter, used, held, entries from pgquota.counter where tenant "
-                + "= ? "
+        assertThat(ROOM.rows(
+                "select meter, used, held, entries from pgquota.counter where tenant = ? "
                 + "order by meter", tenant)).containsExactly("x 14 3 5", "y 4 1 0");
     }
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
-            update pgquota.counter set used = 20 where $t and meter = 'x' | x: used is not the sum of the ledger, 14 20
-            update pgquota.counter set used = 9 where $t and meter = 'x'  | x: used is not the sum of the ledger, 14 9
-            update pgquota.counter set held = 5 where $t and meter = 'x'  | x: held is not the sum of its holds, 3 5
-            update pgquota.counter set held = 0 where $t and meter = 'y'  | y: held is not the sum of its holds, 1 0
-            update pgquota.counter set entries = 4 where $t and meter = 'x' | x: the ledger ends before or after the counter's last entry, 4 5
-            delete from pgquota.hold where $t and state = 'open' | x: hold h does not exist, but holds, 0 3; y: hold h does not exist, but holds, 0 1
-            update pgquota.hold set state = 'settled' where $t and state = 'open' | x: hold h is settled, but holds, 0 3; y: hold h is settled, but holds, 0 1
-            delete from pgquota.hold_item where $t and counter = $c | x: held is not the sum of its holds, 0 3; x: hold h is open, but holds nothing here, 3 0
-            update pgquota.hold_item set amount = 2 where $t and counter = $c | x: held is not the sum of its holds, 2 3; x: hold h holds another amount, or for another time, than it says, 3 2
+            update pgquota.counter set used = 20 where $t and meter = 'x' | x: used is not the sum of the ledger, 14 20 |
+            update pgquota.counter set used = 9 where $t and meter = 'x'  | x: used is not the sum of the ledger, 14 9 |
+            update pgquota.counter set held = 5 where $t and meter = 'x'  | x: held is not the sum of its holds, 3 5 |
+            update pgquota.counter set held = 0 where $t and meter = 'y'  | y: held is not the sum of its holds, 1 0 |
+            update pgquota.counter set entries = 4 where $t and meter = 'x' | x: the ledger ends before or after the counter's last entry, 4 5 |
+            delete from pgquota.hold where $t and state = 'open' | x: hold h does not exist, but holds, 0 3; y: hold h does not exist, but holds, 0 1 |
+            update pgquota.hold set state = 'settled' where $t and state = 'open' | x: hold h is settled, but holds, 0 3; y: hold h is settled, but holds, 0 1 |
+            delete from pgquota.hold_item where $t and counter = $c | x: held is not the sum of its holds, 0 3; x: hold h is open, but holds nothing here, 3 0 |
+            update pgquota.hold_item set amount = 2 where $t and counter = $c | x: held is not the sum of its holds, 2 3; x: hold h holds another amount, or for another time, than it says, 3 2 |
             """)
     void aDifferenceIsToldAndRepaired(String sql, String expected) {
         assertThat(tamper(sql)).isPositive();
@@ -114,11 +114,11 @@ class ReconcileTest {
     /** It proves that rows were lost or changed, so nothing hides it. */
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
-            delete from pgquota.ledger where $t and counter = $c and entry = 3 | x: entry 4 does not follow the one before, 3 4; x: used after entry 4 is not that before plus its amount, 15 13; x: used is not the sum of the ledger, 16 14
-            delete from pgquota.ledger where $t and counter = $c and entry = 1 | x: the first entries of the ledger are missing, 1 2
-            delete from pgquota.ledger where $t and counter = $c and entry = 5 | x: the ledger ends before or after the counter's last entry, 5 4; x: used is not the sum of the ledger, 13 14
-            delete from pgquota.ledger where $t and counter = $c               | x: the ledger ends before or after the counter's last entry, 5 0; x: used is not the sum of the ledger, 0 14
-            update pgquota.ledger set amount = 8 where $t and counter = $c and entry = 2 | x: used after entry 2 is not that before plus its amount, 13 12; x: used is not the sum of the ledger, 15 14
+            delete from pgquota.ledger where $t and counter = $c and entry = 3 | x: entry 4 does not follow the one before, 3 4; x: used after entry 4 is not that before plus its amount, 15 13; x: used is not the sum of the ledger, 16 14 |
+            delete from pgquota.ledger where $t and counter = $c and entry = 1 | x: the first entries of the ledger are missing, 1 2 |
+            delete from pgquota.ledger where $t and counter = $c and entry = 5 | x: the ledger ends before or after the counter's last entry, 5 4; x: used is not the sum of the ledger, 13 14 |
+            delete from pgquota.ledger where $t and counter = $c               | x: the ledger ends before or after the counter's last entry, 5 0; x: used is not the sum of the ledger, 0 14 |
+            update pgquota.ledger set amount = 8 where $t and counter = $c and entry = 2 | x: used after entry 2 is not that before plus its amount, 13 12; x: used is not the sum of the ledger, 15 14 |
             """)
     void aBrokenLedgerIsToldAndNotMended(String sql, String expected) {
         assertThat(tamper(sql)).isPositive();

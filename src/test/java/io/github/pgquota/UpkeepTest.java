@@ -99,8 +99,7 @@ class UpkeepTest {
         room.quotas.consume(request("acme/a")).orThrow();
         room.clock("2026-01-17T12:59:00Z");
         room.quotas.consume(request("acme")).orThrow();
-        String windows =
-                "select meter, (start_at at time zone 'UTC')::timestamp, used from "
+        String windows = "select meter, (start_at at time zone 'UTC')::timestamp, used from "
                 + "pgquota.counter order by 1, 2";
         assertThat(run().windowsDropped()).isZero();
         room.clock("2026-03-01T00:00:00Z");
@@ -132,12 +131,11 @@ class UpkeepTest {
             room.run("select pgquota.add_ledger_partitions('2026-01-01Z', 4)");
             room.quotas.record(Request.of("year").take("z", 7).take("x", 1));
         }
-        String left =
-                "select to_char(at at time zone 'UTC', 'MM-DD'), meter, entry from "
+        String left = "select to_char(at at time zone 'UTC', 'MM-DD'), meter, entry from "
                 + "pgquota.ledger_line "
                 + "where meter = 'z' order by at";
-        assertThat(room.rows(left)).containsExactly("12-05 z 1", "01-20 z 1", "02-05 z 2",
-                "03-20 z 3");
+        assertThat(room.rows(left)).containsExactly("12-05 z 1", "01-20 z 1", "02-05 z 2", "03-20 "
+                + "z 3");
         room.clock("2026-04-02T00:00:00Z");
         Upkeep.Report report = run();
         assertThat(report.partitionsDropped()).isEqualTo(1);
@@ -145,14 +143,14 @@ class UpkeepTest {
         assertThat(report.finished()).isTrue();
         assertThat(room.rows(left)).containsExactly("02-05 z 2", "03-20 z 3");
         assertThat(room.quotas.reports().reconcile("year")).isEmpty();
-        assertThat(room.rows("select used from pgquota.counter where meter = 'z' order by "
-                + "start_at"))
+        assertThat(room.rows(
+                "select used from pgquota.counter where meter = 'z' order by start_at"))
                 .containsExactly("7", "21");
         assertThat(run().partitionsDropped()).isZero();
         room.run("update pgquota.counter set used = 5 where meter = 'z' and used = 21");
         assertThat(room.plans.repair("year")).hasSize(1);
-        assertThat(room.rows("select used from pgquota.counter where meter = 'z' order by "
-                + "start_at"))
+        assertThat(room.rows(
+                "select used from pgquota.counter where meter = 'z' order by start_at"))
                 .containsExactly("7", "21");
     }
 
@@ -160,8 +158,8 @@ class UpkeepTest {
     void whatOthersHaveLockedIsLeft() throws Exception {
         room.quotas.reserve(request("acme"), Duration.ofMinutes(1)).orThrow();
         room.clock("2026-01-10T12:02:00Z");
-        try (Connection other = room.database.connection();
-                Statement sql = other.createStatement()) {
+        try (Connection other = room.database.connection(); Statement sql =
+                other.createStatement()) {
             other.setAutoCommit(false);
             sql.execute("select from pgquota.counter where meter = 'x' for update");
             sql.execute("lock table pgquota.ledger in row exclusive mode");
@@ -214,8 +212,8 @@ class UpkeepTest {
         } finally {
             threads.shutdownNow();
         }
-        assertThat(room.rows("select used from pgquota.counter where scope = 'acme' and meter = "
-                + "'x'"))
+        assertThat(room.rows(
+                "select used from pgquota.counter where scope = 'acme' and meter = 'x'"))
                 .containsExactly(String.valueOf(3 * 100));
         assertThat(room.quotas.reports().reconcile("acme")).isEmpty();
     }
@@ -228,8 +226,8 @@ class UpkeepTest {
 
     private void call() {
         for (int i = 0; i < 100; i++) {
-            OperationId hold = room.quotas.reserve(request("acme/" + i % 3),
-                    Duration.ofMillis(1 + i % 40))
+            OperationId hold = room.quotas.reserve(request("acme/" + i % 3), Duration.ofMillis(1
+                    + i % 40))
                     .orThrow().operation();
             room.quotas.settle(hold, java.util.Map.of());
             room.quotas.reserve(request("acme"), Duration.ofMillis(1)).orThrow();

@@ -10,8 +10,8 @@ import org.junit.jupiter.api.Test;
 /** What people read in SQL. */
 class ViewsTest {
 
-    private static final String BALANCE =
-            "select scope, limit_name, capacity, used, held, remaining, over, "
+    private static final String BALANCE = "select scope, limit_name, capacity, used, held, "
+            + "remaining, over, "
             + "(start_at at time zone 'UTC')::date, (resets_at at time zone 'UTC')::date "
             + "from pgquota.balance where tenant = 'acme' order by scope, limit_name";
 
@@ -28,8 +28,8 @@ class ViewsTest {
     void balanceKnowsWindowsThatNobodyHasTouched() {
         try (Room room = used()) {
             assertThat(room.rows(BALANCE)).containsExactly(
-                    "acme calls 10 0 0 10 0 2026-01-01 2026-02-01",
-                    "acme ever null 0 0 null 0 null null");
+                    "acme calls 10 0 0 10 0 2026-01-01 2026-02-01", "acme ever null 0 0 null 0 "
+                    + "null null");
             room.quotas.consume(Request.of("acme/a").take("requests", 3).take("ever", 5)).orThrow();
             room.quotas.record(Request.of("acme/a").take("requests", 9));
             room.quotas.reserve(Request.of("acme/b").take("requests", 0).take("ever", 2),
@@ -82,8 +82,8 @@ class ViewsTest {
                     Duration.ofMinutes(1)).orThrow().operation();
             room.clock("2026-02-03T00:00:00Z");
             room.quotas.settle(hold, java.util.Map.of("requests", 2L));
-            assertThat(room.rows("select scope, meter, per, (start_at at time zone 'UTC')::date, "
-                    + "verb, entry, "
+            assertThat(room.rows(
+                    "select scope, meter, per, (start_at at time zone 'UTC')::date, verb, entry, "
                     + "amount, used_after, (at at time zone 'UTC')::date, ref from "
                     + "pgquota.ledger_line "
                     + "where tenant = 'acme' order by scope")).containsExactly(
@@ -113,8 +113,7 @@ class ViewsTest {
                     "ledger_line where at >= '2026-01-01' and at < '2026-01-02' and")) {
                 assertThat(room.rows("explain select * from pgquota." + view + " tenant = 't777'"))
                         .as(view)
-                        .noneMatch(line -> line.matches(".*Seq Scan on "
-                                + "(tenant|counter|ledger_2026_01|alert) .*"));
+                        .noneMatch(line -> line.matches(".*Seq Scan on (tenant|counter|ledger_2026_01|alert) .*"));
             }
         }
     }
@@ -122,9 +121,8 @@ class ViewsTest {
     private static Room many() {
         Room room = used();
         room.run("insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, "
-                + "billed) "
-                + "select 't' || i, 't' || i, 'requests', 'month', '2026-01-01', '2026-02-01', "
-                + "true "
+                + "last_at, billed) "
+                + "select 't' || i, 't' || i, 'requests', 'month', '2026-01-01', '2026-02-01', '2026-01-01', true "
                 + "from generate_series(1, 20000) i");
         room.run("alter table pgquota.tenant disable trigger user");
         room.run("insert into pgquota.tenant (tenant, plan) select 't' || i, 'PLAN-acme' "

@@ -17,7 +17,6 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
-import java.util.stream.Stream;
 import org.jooq.DSLContext;
 import org.jooq.Field;
 import org.jooq.Record;
@@ -27,8 +26,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Makes a database what a plan file says, inside the caller's transaction. To tell what would
- * change, the
- * caller does it and rolls back: so both are one piece of code.
+ * change, the caller does it and rolls back: so both are one piece of code.
  */
 final class PlanChanges {
 
@@ -102,8 +100,8 @@ final class PlanChanges {
         Map<String, @Nullable Object> now = PgPlans.fields(after);
         return now.keySet().stream()
                 .filter(field -> !Objects.equals(old.get(field), now.get(field)))
-                .map(field -> field + " " + word(field, old.get(field)) + " -> "
-                        + word(field, now.get(field)))
+                .map(field -> field + " " + word(field, old.get(field)) + " -> " + word(field,
+                now.get(field)))
                 .reduce((a, b) -> a + ", " + b)
                 .orElse("");
     }
@@ -127,8 +125,8 @@ final class PlanChanges {
                     () -> PgPlans.set(sql, tenant.name(), TENANT.PLAN, plan));
         }
         if (tenant.zone() != null) {
-            String zone = tenant.zone().value() == null ? null
-                    : PgPlans.name(tenant.zone().value());
+            String zone = tenant.zone().value() == null ? null : PgPlans.name(tenant.zone()
+                    .value());
             change(path + ".zone", title + "zone", row.map(r -> r.value2()).orElse(null), zone,
                     () -> PgPlans.set(sql, tenant.name(), TENANT.ZONE, zone));
         }
@@ -204,8 +202,8 @@ final class PlanChanges {
 
     private static String words(String kind, String limit, @Nullable Long capacity, String scope,
             @Nullable Instant from, @Nullable Instant until) {
-        return kind + " " + limit + (kind.equals("boost") ? " + " : " = ")
-                + word("capacity", capacity)
+        return kind + " " + limit + (kind.equals("boost") ? " + " : " = ") + word("capacity",
+                capacity)
                 + " for " + scope + " from " + (from == null ? "now" : from)
                 + (until == null ? "" : " until " + until);
     }
@@ -226,8 +224,7 @@ final class PlanChanges {
             throw file.wrong(path, Objects.requireNonNull(e.getMessage()), e);
         } catch (DataAccessException e) {
             SQLException cause = e.getCause(SQLException.class);
-            if (cause == null || Stream.of("22", "23", "PQ").noneMatch(
-                    kind -> String.valueOf(cause.getSQLState()).startsWith(kind))) {
+            if (cause == null || !SqlStates.isRefusal(cause)) {
                 throw e;
             }
             QuotaException refused = SqlStates.alone(cause);

@@ -42,54 +42,6 @@ public record PlanFile(
         Map<String, Integer> lines) {
 
     /**
-     * A setting that the file names.
-     *
-     * @param <T> its type
-     * @param value null for nothing
-     */
-    public record Setting<T>(@Nullable T value) {}
-
-    /**
-     * A tenant of the file.
-     *
-     * @param name its id
-     * @param plan its plan
-     * @param zone its zone
-     * @param anchor its anchor
-     * @param overrides all there are to be; null if the file does not say
-     * @param boosts all there are to be; null if the file does not say
-     */
-    public record Tenant(
-            String name,
-            @Nullable Setting<String> plan,
-            @Nullable Setting<ZoneId> zone,
-            @Nullable Setting<LocalDateTime> anchor,
-            @Nullable List<Adjustment> overrides,
-            @Nullable List<Adjustment> boosts) {}
-
-    /**
-     * An override or boost of the file.
-     *
-     * @param path where it stands
-     * @param kind override or boost
-     * @param scope for whom
-     * @param limit which limit
-     * @param capacity the other capacity, null for unlimited; or what is added
-     * @param from null for at once
-     * @param until null for ever
-     * @param reason or null
-     */
-    public record Adjustment(
-            String path,
-            String kind,
-            Scope scope,
-            String limit,
-            @Nullable Long capacity,
-            @Nullable Instant from,
-            @Nullable Instant until,
-            @Nullable String reason) {}
-
-    /**
      * Reads a file.
      *
      * @throws QuotaException.InvalidFile with line and field
@@ -133,12 +85,12 @@ public record PlanFile(
             Setting<String> plan = setting(fields, "", "default_plan", this::text);
             Setting<ZoneId> zone = setting(fields, "", "default_zone", this::zone);
             if (zone != null && zone.value() == null) {
-                throw wrong(fields.get("default_zone"), "default_zone",
-                        "is empty: name a zone such as UTC");
+                throw wrong(fields.get("default_zone"), "default_zone", "is empty: name a zone "
+                        + "such as UTC");
             }
             List<Plan> plans = new ArrayList<>();
-            each(fields, "", "plans",
-                    (path, entry) -> plans.add(plan(entry.getKey(), entry.getValue(), path)));
+            each(fields, "", "plans", (path, entry) -> plans.add(plan(entry.getKey(),
+                    entry.getValue(), path)));
             List<Tenant> tenants = new ArrayList<>();
             each(fields, "", "tenants",
                     (path, entry) -> tenants.add(tenant(entry.getKey(), entry.getValue(), path)));
@@ -171,26 +123,26 @@ public record PlanFile(
             limit = step(fields, path, "meter", limit, (l, f) -> l.on(text(f, path + ".meter")));
             limit = step(fields, path, "window", limit,
                     (l, f) -> l.per(Window.parse(text(f, path + ".window"))));
-            limit = step(fields, path, "capacity", limit,
-                    (l, f) -> capacity(l, f, path + ".capacity"));
-            limit = step(fields, path, "alerts", limit,
-                    (l, f) -> l.alertAt(percents(f, path + ".alerts")));
-            limit = step(fields, path, "message", limit,
-                    (l, f) -> l.message(text(f, path + ".message")));
-            limit = step(fields, path, "overage", limit,
-                    (l, f) -> overage(l, f, path + ".overage"));
+            limit = step(fields, path, "capacity", limit, (l, f) -> capacity(l, f, path
+                    + ".capacity"));
+            limit = step(fields, path, "alerts", limit, (l, f) -> l.alertAt(percents(f, path
+                    + ".alerts")));
+            limit = step(fields, path, "message", limit, (l, f) -> l.message(text(f, path
+                    + ".message")));
+            limit = step(fields, path, "overage", limit, (l, f) -> overage(l, f, path
+                    + ".overage"));
             limit = step(fields, path, "mode", limit, (l, f) -> l.mode(mode(f, path + ".mode")));
-            limit = step(fields, path, "level", limit,
-                    (l, f) -> l.level(small(f, path + ".level")));
-            return step(fields, path, "billed", limit,
-                    (l, f) -> l.billed(truth(f, path + ".billed")));
+            limit = step(fields, path, "level", limit, (l, f) -> l.level(small(f, path
+                    + ".level")));
+            return step(fields, path, "billed", limit, (l, f) -> l.billed(truth(f, path
+                    + ".billed")));
         }
 
         private Limit step(Map<String, Yaml> fields, String path, String name, Limit limit,
                 BiFunction<Limit, Yaml, Limit> change) {
             Yaml field = fields.get(name);
-            return field == null ? limit
-                    : valid(field, path + "." + name, () -> change.apply(limit, field));
+            return field == null ? limit : valid(field, path + "." + name, () -> change.apply(limit,
+                    field));
         }
 
         private Limit capacity(Limit limit, Yaml node, String path) {
@@ -199,8 +151,8 @@ public record PlanFile(
         }
 
         private @Nullable Long orUnlimited(Yaml node, String path) {
-            return node.value().equals("unlimited") ? null
-                    : number(node, path, "a whole number or unlimited");
+            return node.value().equals("unlimited") ? null : number(node, path, "a whole number "
+                    + "or unlimited");
         }
 
         private Limit overage(Limit limit, Yaml node, String path) {
@@ -208,8 +160,8 @@ public record PlanFile(
                 return limit.allowOverage();
             }
             return limit.allowOverage(
-                    node.value().equals("deny") ? 0
-                    : number(node, path, "deny, allow or a whole number"));
+                    node.value().equals("deny") ? 0 : number(node, path, "deny, allow or a whole "
+                    + "number"));
         }
 
         private Limit.Mode mode(Yaml node, String path) {
@@ -229,8 +181,8 @@ public record PlanFile(
 
         private Tenant tenant(String name, Yaml node, String path) {
             Map<String, Yaml> fields = node.isNothing() ? Map.of() : map(node, path, TENANT);
-            valid(node, path,
-                    () -> new io.github.pgquota.OperationId(name, new java.util.UUID(0, 0)));
+            valid(node, path, () -> new io.github.pgquota.OperationId(name, new java.util.UUID(0,
+                    0)));
             return new Tenant(name,
                     setting(fields, path, "plan", this::text),
                     setting(fields, path, "zone", this::zone),
@@ -262,8 +214,8 @@ public record PlanFile(
             Scope where = scope == null || scope.value() == null ? Scope.of(tenant)
                     : valid(fields.get("scope"), path + ".scope", () -> Scope.of(scope.value()));
             if (!where.tenant().equals(tenant)) {
-                throw wrong(fields.get("scope"), path + ".scope",
-                        "is not a scope of tenant " + tenant);
+                throw wrong(fields.get("scope"), path + ".scope", "is not a scope of tenant "
+                        + tenant);
             }
             Yaml units = fields.get(amount);
             Long capacity = boost ? Long.valueOf(number(units, path + ".units", "a whole number"))
@@ -286,8 +238,8 @@ public record PlanFile(
         }
 
         private <T> @Nullable Setting<T> setting(
-                Map<String, Yaml> fields, String path, String name,
-                BiFunction<Yaml, String, T> type) {
+                Map<String, Yaml> fields, String path, String name, BiFunction<Yaml, String,
+                T> type) {
             Yaml node = fields.get(name);
             if (node == null) {
                 return null;
@@ -296,14 +248,14 @@ public record PlanFile(
         }
 
         private ZoneId zone(Yaml node, String path) {
-            return parse(node, path, "must be a time zone such as Europe/Berlin",
-                    () -> ZoneId.of(text(node, path)));
+            return parse(node, path, "must be a time zone such as Europe/Berlin", () ->
+                    ZoneId.of(text(node, path)));
         }
 
         private LocalDateTime anchor(Yaml node, String path) {
             String text = text(node, path);
-            return parse(node, path,
-                    "must be a date such as 2026-01-31, or with a time, 2026-01-31T06:00",
+            return parse(node, path, "must be a date such as 2026-01-31, or with a time, "
+                    + "2026-01-31T06:00",
                     () -> text.length() > 10 ? LocalDateTime.parse(text) : LocalDate.parse(text)
                     .atStartOfDay());
         }
@@ -378,8 +330,8 @@ public record PlanFile(
             Yaml node = fields.get(name);
             if (node != null && !node.isNothing()) {
                 String below = join(path, name);
-                map(node, below, null).entrySet()
-                        .forEach(e -> action.accept(join(below, e.getKey()), e));
+                map(node, below, null).entrySet().forEach(e -> action.accept(join(below,
+                        e.getKey()), e));
             }
         }
 
@@ -423,4 +375,52 @@ public record PlanFile(
                     file, node == null ? 0 : node.line(), path, String.valueOf(problem), cause);
         }
     }
+
+    /**
+     * A setting that the file names.
+     *
+     * @param <T> its type
+     * @param value null for nothing
+     */
+    public record Setting<T>(@Nullable T value) {}
+
+    /**
+     * A tenant of the file.
+     *
+     * @param name its id
+     * @param plan its plan
+     * @param zone its zone
+     * @param anchor its anchor
+     * @param overrides all there are to be; null if the file does not say
+     * @param boosts all there are to be; null if the file does not say
+     */
+    public record Tenant(
+            String name,
+            @Nullable Setting<String> plan,
+            @Nullable Setting<ZoneId> zone,
+            @Nullable Setting<LocalDateTime> anchor,
+            @Nullable List<Adjustment> overrides,
+            @Nullable List<Adjustment> boosts) {}
+
+    /**
+     * An override or boost of the file.
+     *
+     * @param path where it stands
+     * @param kind override or boost
+     * @param scope for whom
+     * @param limit which limit
+     * @param capacity the other capacity, null for unlimited; or what is added
+     * @param from null for at once
+     * @param until null for ever
+     * @param reason or null
+     */
+    public record Adjustment(
+            String path,
+            String kind,
+            Scope scope,
+            String limit,
+            @Nullable Long capacity,
+            @Nullable Instant from,
+            @Nullable Instant until,
+            @Nullable String reason) {}
 }
