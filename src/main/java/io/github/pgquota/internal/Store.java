@@ -19,8 +19,10 @@ final class Store {
      * The same for one change of one meter, the call that there are most of. Arrays of the driver
      * cost more than all else that a call does in this process, and the server reads each anew.
      */
-    private static final String APPLY_ONE = "select " + Row.COLUMNS + " from pgquota.apply(array[?],"
-            + " array[?], array[?], array[?::uuid], array[?::bigint], '{1}', array[?], array[?::bigint])";
+    private static final String APPLY_ONE = "select " + Row.COLUMNS
+            + " from pgquota.apply(array[?],"
+            + " array[?], array[?], array[?::uuid], array[?::bigint], '{1}', array[?], "
+            + "array[?::bigint])";
 
     private Store() {}
 
