@@ -5,12 +5,11 @@ import java.util.Locale;
 
 /**
  * How long a limit counts before it begins anew. Windows are read off the database's clock, and
- * tile
- * time: there is no reset job. Immutable.
+ * tile time: there is no reset job. Immutable.
  *
  * <pre>{@code
- * Limit burst =
- * Limit.named("burst").on("requests").capacity(10).per(Window.aligned(Duration.ofMinutes(1)));
+ * Limit burst = Limit.named("burst").on("requests")
+ *         .capacity(10).per(Window.aligned(Duration.ofMinutes(1)));
  * }</pre>
  */
 public sealed interface Window {

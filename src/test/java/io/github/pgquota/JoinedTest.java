@@ -178,23 +178,29 @@ class JoinedTest {
     }
 
     @Test
-    void aDataSourceWithoutAutocommitIsServedAndLeftAsItWas() {
-        try (World world = World.with(MESSAGES)) {
-            com.zaxxer.hikari.HikariConfig config = new com.zaxxer.hikari.HikariConfig();
-            config.setDataSource(world.database().dataSource());
-            config.setAutoCommit(false);
-            config.setMaximumPoolSize(1);
-            try (var pool = new com.zaxxer.hikari.HikariDataSource(config);
-                    Quotas quotas = Quotas.on(pool).build()) {
+    void aDataSourceWithoutAutocommitIsServedAndLeftAsItWas() throws Exception {
+        try (World world = World.with(MESSAGES);
+                Connection connection = world.database().connection()) {
+            connection.setAutoCommit(false);
+            // a pool that does not tidy up after its users
+            DataSource source = (DataSource) Proxy.newProxyInstance(
+                    JoinedTest.class.getClassLoader(), new Class<?>[] {DataSource.class},
+                    (proxy, method, args) -> unclosable(connection));
+            try (Quotas quotas = Quotas.on(source).build()) {
                 quotas.consume(CALL).orThrow();
                 assertThat(used(world)).containsExactly("10 0");
-                try (Connection connection = pool.getConnection()) {
-                    assertThat(connection.getAutoCommit()).isFalse();
-                } catch (SQLException e) {
-                    throw new IllegalStateException(e);
-                }
+                assertThat(connection.getAutoCommit()).isFalse();
             }
+            world.proof();
         }
+    }
+
+    private static Connection unclosable(Connection connection) {
+        return (Connection) Proxy.newProxyInstance(
+                JoinedTest.class.getClassLoader(), new Class<?>[] {Connection.class},
+                (proxy, method, args) -> method.getName().equals("close")
+                        ? null
+                        : method.invoke(connection, args));
     }
 
     @Test

@@ -296,6 +296,22 @@ class LimitsChangeTest {
     }
 
     @Test
+    void anotherPlanInMidWindowRestartsUsageIfAsked() {
+        Limit month = Limit.named("messages").on("requests").per(Window.month());
+        try (World world = World.with(month.capacity(100))) {
+            world.plan("BIG", month.capacity(200));
+            Table.run(world, "consume requests 100 | granted 100 | used 100 held 0");
+            world.quotas().plans().assign("acme", "BIG", Plans.Usage.RESTART);
+            Table.run(world, """
+                    check requests 201   | denied messages retry never | used 0 held 0
+                    consume requests 200 | granted 200 | used 200 held 0
+                    """);
+            assertThat(world.rows("select entry, amount, used_after from pgquota.ledger "
+                    + "order by entry")).containsExactly("1 100 100", "2 -100 0", "3 200 200");
+        }
+    }
+
+    @Test
     void anotherZoneTakesEffectWhenTheRunningWindowEnds() {
         Limit day = Limit.named("messages").on("requests").capacity(10).per(Window.day());
         try (World world = World.with(day)) {

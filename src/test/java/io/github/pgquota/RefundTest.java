@@ -70,6 +70,23 @@ class RefundTest {
     }
 
     @Test
+    void aResetHasGivenBackAlready() {
+        try (World world = World.with(MESSAGES)) {
+            OperationId operation = world.quotas()
+                    .consume(Request.of("acme").take("requests", 60)).orThrow().operation();
+            world.quotas().plans().reset(Scope.of("acme"), false);
+            assertThat(world.rows("select used from pgquota.counter")).containsExactly("0");
+            QuotaException.RefundTooLarge e = org.junit.jupiter.api.Assertions.assertThrows(
+                    QuotaException.RefundTooLarge.class, () -> world.quotas()
+                            .refund(operation, Map.of("requests", 1L), null));
+            assertThat(e.refundable()).isZero();
+            assertThat(world.quotas().refund(operation, Map.of(), null).granted())
+                    .containsEntry("requests", 0L);
+            world.proof();
+        }
+    }
+
+    @Test
     void aSettlementIsRefundedByItsOwnId() {
         try (World world = World.with(MESSAGES)) {
             Table.run(world, """

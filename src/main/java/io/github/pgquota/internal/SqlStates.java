@@ -2,6 +2,7 @@ package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
+import java.util.stream.Stream;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
@@ -15,6 +16,11 @@ final class SqlStates {
     /** The database gave up this attempt because of another transaction, and undid it. */
     static boolean isRetry(SQLException e) {
         return is(e, "40001", "40P01");
+    }
+
+    /** The database refused what it was given: a constraint, a conversion, a check of our own. */
+    static boolean isRefusal(SQLException e) {
+        return Stream.of("22", "23", "PQ").anyMatch(state(e)::startsWith);
     }
 
     /** Whether the database or its driver said it, and not something between them and us. */
