@@ -6,11 +6,16 @@ import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAnyP
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 
+import com.tngtech.archunit.base.DescribedPredicate;
+import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.domain.Source;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption;
 import com.tngtech.archunit.core.importer.Location;
 import com.tngtech.archunit.lang.ArchRule;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
 /** The arrows of the house: who may know whom. */
@@ -102,18 +107,29 @@ class HouseTest {
 
     @Test
     void programsKnowNoTest() {
-        noClasses().that().resideInAPackage(TOOL)
-                .should().dependOnClassesThat(HouseTest.isTest())
+        noClasses().that(DescribedPredicate.describe("are programs", HouseTest::isProgram))
+                .should().dependOnClassesThat(DescribedPredicate.describe(
+                        "are of the tests", HouseTest::isOfTheTests))
                 .check(EVERYTHING);
     }
 
-    private static com.tngtech.archunit.base.DescribedPredicate<
-            com.tngtech.archunit.core.domain.JavaClass> isTest() {
-        return com.tngtech.archunit.base.DescribedPredicate.describe("are of the tests", type ->
-                type.getPackageName().startsWith(API) && !type.getPackageName().contains(".tool")
-                        && !LIBRARY.contain(type.getName())
-                        || type.getPackageName().startsWith("org.junit")
-                        || type.getPackageName().startsWith("org.assertj"));
+    private static boolean isProgram(JavaClass type) {
+        return comesFrom("tool", type);
+    }
+
+    private static boolean isOfTheTests(JavaClass type) {
+        return comesFrom("test", type)
+                || type.getPackageName().startsWith("org.junit")
+                || type.getPackageName().startsWith("org.assertj");
+    }
+
+    /** Programs, their tests and all others end in one folder: only their sources tell. */
+    private static boolean comesFrom(String room, JavaClass type) {
+        return type.getPackageName().startsWith(API)
+                && type.getSource().flatMap(Source::getFileName)
+                .map(name -> Path.of("src", room, "java")
+                        .resolve(type.getPackageName().replace('.', '/')).resolve(name))
+                .filter(Files::exists).isPresent();
     }
 
     @Test

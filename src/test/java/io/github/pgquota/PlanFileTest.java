@@ -162,7 +162,7 @@ class PlanFileTest {
             `a: !!int 5`                                               | 1 | file
             `a: 1~---~b: 2`                                            | 2 | file
             `a: [1`                                                    | 1 | file
-            `a:~	b: 1`                                             | 2 | file
+            `a:~\tb: 1`                                             | 2 | file
             """)
     void aMistakeIsToldWithItsLineAndField(String text, int line, String field) throws IOException {
         Path path = file(text == null ? "" : text.replace('~', '\n'));

@@ -9,7 +9,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -18,17 +20,16 @@ import org.junit.jupiter.api.Test;
 class TidyTest {
 
     private static final int COLUMNS = 100;
+    private static final int SQL_COLUMNS = 120;
     private static final int LINES = 70;
     private static final String GENERATED = "internal/jooq/";
     /** Rows of tables in tests are as wide as what they say. */
-    private static final Pattern TABLE_ROW = Pattern.compile(".*\\|.*\\|.*");
+    private static final Pattern TABLE_ROW = Pattern.compile(".*\\|.*\\|.*|.* \\| .*\\w");
     private static final Pattern SQL = Pattern.compile(
             "\"\\s*(select|insert into|update|delete from|create|alter|drop|grant|set) [a-z].*",
             Pattern.CASE_INSENSITIVE);
     /** Wider than others until somebody has reason to go through them; never to be added to. */
-    private static final List<String> WIDE = List.of("V1__tables.sql", "V3__engine.sql",
-            "V4__administration.sql", "V5__views.sql", "PgPlans.java", "PgReports.java",
-            "PlansTest.java", "WindowsTest.java");
+    private static final List<String> WIDE = List.of("V1__tables.sql", "V4__administration.sql");
     private static final Path MAIN = Path.of("src", "main", "java");
     private static final Path MIGRATIONS = Path.of("db", "migration");
 
@@ -70,10 +71,16 @@ class TidyTest {
 
     @Test
     void linesFitTheScreen() throws IOException {
-        List<Path> files = sources().stream()
-                .filter(p -> !WIDE.contains(p.getFileName().toString())).toList();
-        assertThat(faults(files, line -> line.codePointCount(0, line.length()) > COLUMNS
-                && !TABLE_ROW.matcher(line).matches())).isEmpty();
+        Map<Boolean, List<Path>> files = sources().stream()
+                .filter(p -> !WIDE.contains(p.getFileName().toString()))
+                .collect(Collectors.partitioningBy(p -> p.toString().endsWith(".sql")));
+        assertThat(faults(files.get(false), line -> isWider(line, COLUMNS))).isEmpty();
+        assertThat(faults(files.get(true), line -> isWider(line, SQL_COLUMNS))).isEmpty();
+    }
+
+    private static boolean isWider(String line, int columns) {
+        return line.codePointCount(0, line.length()) > columns
+                && !TABLE_ROW.matcher(line).matches();
     }
 
     @Test
@@ -83,12 +90,14 @@ class TidyTest {
 
     @Test
     void nothingWasLeftForLater() throws IOException {
-        // not spelt out, or this file would be the first to be found
-        Pattern marker = Pattern.compile("\\b(" + "TO" + "DO|FIX" + "ME|X" + "XX|HA" + "CK)\\b");
+        // not spelt out, or this file would be the first to be found; in brackets it is a part of
+        // a format of times
+        Pattern marker = Pattern.compile(
+                "(?<!\\[)\\b(" + "TO" + "DO|FIX" + "ME|X" + "XX|HA" + "CK)\\b");
         assertThat(faults(sources(), line -> marker.matcher(line).find())).isEmpty();
     }
 
-    /** A body begins and ends at the same depth, so its braces tell how long it is. */
+    /** A body ends with the first brace that is no deeper than its beginning: so long is it. */
     @Test
     void methodsFitTheScreen() throws IOException {
         Pattern header = Pattern.compile(
@@ -99,14 +108,22 @@ class TidyTest {
             for (int i = 0; i < lines.size(); i++) {
                 var start = header.matcher(lines.get(i));
                 if (start.matches()) {
-                    int end = lines.subList(i, lines.size()).indexOf(start.group(1) + "}");
-                    if (end >= LINES) {
-                        long_.add(file + ":" + (i + 1) + " has " + (end + 1) + " lines");
+                    int end = i + 1;
+                    while (end < lines.size() && !closes(lines.get(end), start.group(1))) {
+                        end++;
+                    }
+                    if (end - i >= LINES) {
+                        long_.add(file + ":" + (i + 1) + " has " + (end - i + 1) + " lines");
                     }
                 }
             }
         }
         assertThat(long_).isEmpty();
+    }
+
+    private static boolean closes(String line, String depth) {
+        String rest = line.stripLeading();
+        return rest.startsWith("}") && line.length() - rest.length() <= depth.length();
     }
 
     @Test
@@ -120,7 +137,7 @@ class TidyTest {
     @Test
     void oneClassCallsTheEngine() throws IOException {
         assertThat(faults(files(MAIN, ".java"), line -> line.contains("pgquota.apply(")))
-                .allMatch(fault -> fault.contains("Store.java")).hasSize(1);
+                .isNotEmpty().allMatch(fault -> fault.contains("Store.java"));
     }
 
     @Test

@@ -17,7 +17,6 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
-import java.util.stream.Stream;
 import org.jooq.DSLContext;
 import org.jooq.Field;
 import org.jooq.Record;
@@ -226,8 +225,7 @@ final class PlanChanges {
             throw file.wrong(path, Objects.requireNonNull(e.getMessage()), e);
         } catch (DataAccessException e) {
             SQLException cause = e.getCause(SQLException.class);
-            if (cause == null || Stream.of("22", "23", "PQ").noneMatch(
-                    kind -> String.valueOf(cause.getSQLState()).startsWith(kind))) {
+            if (cause == null || !SqlStates.isRefusal(cause)) {
                 throw e;
             }
             QuotaException refused = SqlStates.alone(cause);

@@ -27,6 +27,12 @@ final class SqlStates {
         return is(e, "25006");
     }
 
+    /** The values are at fault: the schema, a constraint or a type does not take them. */
+    static boolean isRefusal(SQLException e) {
+        String state = state(e);
+        return state.startsWith("PQ") || state.startsWith("22") || state.startsWith("23");
+    }
+
     /** No connection could be had, so nothing was sent. */
     static QuotaException noConnection(SQLException e) {
         String state = state(e);
@@ -80,7 +86,7 @@ final class SqlStates {
                     Objects.requireNonNullElse(said.getDetail(), ""),
                     Objects.requireNonNullElse(said.getHint(), ""));
         }
-        if (state.startsWith("PQ") || state.startsWith("22") || state.startsWith("23")) {
+        if (isRefusal(e)) {
             return new QuotaException.Invalid("request", e.getMessage(),
                     "was refused by the database");
         }
