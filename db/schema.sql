@@ -763,7 +763,7 @@ begin
     if l_id is not null then
       perform from (select c.id from unnest(l_tenant, l_id) k (tenant, id)
                       join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
-                     order by c.id for no key update of c) l;
+                     order by c.scope, c.meter, c.per, c.start_at for no key update of c) l;
       if v_reap then
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
@@ -997,6 +997,26 @@ begin
         l_id := s_id;
         continue;
       end if;
+    elsif v_missing and exists (select from unnest(v_legs) l
+                                 where l.counter is null and l.ended is null and l.mode <> 'off'
+                                   and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check') then
+      -- First windows. A rival may be opening them too, and then waiting for the first is waiting for a
+      -- lock: so all counters of the call are opened or locked in one go and one order. What has an
+      -- earlier window is only locked here.
+      with o as (
+        insert into pgquota.counter as c
+               (tenant, scope, meter, per, start_at, end_at, last_at, billed)
+        select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
+               min(l.start_at), bool_or(l.billed)
+          from unnest(v_legs) l
+         where l.input is not null and l.mode <> 'off'
+           and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+         group by l.scope, l.meter, l.per
+         order by l.scope collate "C", l.meter collate "C", l.per collate "C"
+        on conflict (tenant, scope, meter, per) where current do update set used = c.used
+        returning c.id, c.xmax = 0 as opened)
+      select v_opened || coalesce(array_agg(id) filter (where opened), '{}') into v_opened from o;
+      continue;
     elsif v_missing then
       -- Open the windows. Those before them are closed under their locks, which are taken in one go with
       -- those of the other counters, in order.
@@ -1148,10 +1168,19 @@ begin
 
   -- A change that looked granted on windows not yet open may not fit beside those before it.
   if cardinality(v_opened) > 0 then
-    delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
-     where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
-       and not exists (select from unnest(v_legs) l where l.counter = c.id
-                          and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check');
+    with gone as (
+      delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
+       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened) and c.entries = 0 and c.used + c.held = 0
+         and not exists (select from unnest(v_legs) l where l.counter = c.id
+                            and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
+      returning c.tenant, c.scope, c.meter, c.per, c.start_at
+    )
+    update pgquota.counter c set current = true -- the window before it is the newest again
+      from gone g
+     where c.tenant = g.tenant and c.scope = g.scope and c.meter = g.meter and c.per = g.per
+       and c.start_at = (select max(b.start_at) from pgquota.counter b
+                          where b.tenant = g.tenant and b.scope = g.scope and b.meter = g.meter
+                            and b.per = g.per and b.start_at < g.start_at);
   end if;
   if v_write then
     if cardinality(w_holds) > 0 then
@@ -1739,7 +1768,7 @@ begin
   v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
   perform from (select c.id from pgquota.counter c
                  where c.tenant = p_tenant and c.id = any (v_ids)
-                 order by c.id for no key update) l;
+                 order by c.scope, c.meter, c.per, c.start_at for no key update) l;
   v_now := pgquota.clock();
   v_operation := pgquota.operation_id(v_now);
   v_before := array(select d from pgquota.reconcile(p_tenant) d where d.counter = any (v_ids));
@@ -1829,7 +1858,7 @@ begin
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
-                   order by c.id for no key update) l;
+                   order by c.scope, c.meter, c.per, c.start_at for no key update) l;
     v_now := pgquota.clock();
   end if;
   -- A counter without a limit in today's plan is named after its meter.

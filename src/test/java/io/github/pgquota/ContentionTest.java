@@ -67,9 +67,7 @@ class ContentionTest {
         }
     }
 
-    /**
-     * The transaction that fails. All have read before one writes, as callers of one moment have.
-     */
+    /** The transaction that fails: all have read before one writes, as callers at once have. */
     private static void readCheckIncrement(World world, CyclicBarrier together) throws Exception {
         try (Connection connection = world.pool().getConnection()) {
             connection.setAutoCommit(false);
@@ -131,6 +129,8 @@ class ContentionTest {
             });
             assertThat(world.count("select deadlocks from pg_stat_database where datname = ?",
                     world.database().name())).isZero();
+            // some counters of expired holds were asked by nobody since
+            assertThat(world.quotas().upkeep().runOnce(Duration.ofMinutes(1)).finished()).isTrue();
             world.proof();
         }
     }
@@ -147,8 +147,8 @@ class ContentionTest {
             default -> {
                 List<Request> requests = new ArrayList<>();
                 for (int i = 0; i < 4; i++) {
-                    requests.add(request(random)
-                            .key(random.nextInt(4) == 0 ? key + "-" + i : null));
+                    requests.add(request(random).key(random.nextInt(4) == 0 ? key + "-" + i
+                            : null));
                 }
                 Collections.shuffle(requests, random);
                 quotas.consumeAll(requests);

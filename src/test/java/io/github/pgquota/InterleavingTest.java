@@ -380,9 +380,7 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme " + used + " 0");
     }
 
-    /**
-     * A call that needs the room of an expired hold ends it, while its late settlement comes in.
-     */
+    /** A call that needs the room of an expired hold ends it while its settlement comes in. */
     @ParameterizedTest
     @CsvSource({"commit, 16, 6", "rollback, 6, 0"})
     void settleAgainstTheEndOfAnExpiredHold(String how, long used, long overage) throws Exception {
@@ -500,8 +498,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(
-            ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndAnUpdate(int isolation) throws Exception {
         start(SINGLE);
         world.quotas().consume(ask(1));
@@ -511,8 +509,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(
-            ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndAFirstInsert(int isolation) throws Exception {
         start(SINGLE);
         snapshot(isolation);
@@ -521,8 +519,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(
-            ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndARelease(int isolation) throws Exception {
         start(SINGLE);
         OperationId hold = hold(10, HOUR);
@@ -532,8 +530,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(
-            ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndADuplicate(int isolation) throws Exception {
         start(USER);
         world.quotas().consumeAll(List.of(ask("acme/a/u", 1), ask("acme/b/v", 1)));

@@ -123,7 +123,7 @@ class PlanFileTest {
             `# nothing`                                                | 1 | file
             `[a, b]`                                                   | 1 | file
             `text`                                                     | 1 | file
-            `a: 1~a: 2`                                                | 2 | a
+            `default_plan: A~default_plan: B`                           | 2 | default_plan
             `plan: {}`                                                 | 1 | plan
             `plans: [A]`                                               | 1 | plans
             `plans:~  A: 5`                                            | 2 | plans.A

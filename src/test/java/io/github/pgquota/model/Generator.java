@@ -26,8 +26,8 @@ final class Generator {
             Window.year());
     private static final List<String> SCOPES =
             List.of("A", "A/x", "A/x", "A/x/u", "A/x/u", "A/x/v", "A/y/u", "B/x", "B/x/u");
-    private static final List<ZoneId> ZONES =
-            new ArrayList<>(Arrays.asList(null, ZoneId.of("Europe/Berlin"),
+    private static final List<ZoneId> ZONES = new ArrayList<>(Arrays.asList(null,
+            ZoneId.of("Europe/Berlin"),
             ZoneId.of("America/New_York"), ZoneId.of("Asia/Kolkata"),
             ZoneId.of("Australia/Lord_Howe")));
     private static final List<Duration> TIMES = List.of(Duration.ofSeconds(1),

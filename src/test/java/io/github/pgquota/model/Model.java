@@ -179,9 +179,7 @@ final class Model implements Operations, Administration {
         }
     }
 
-    /**
-     * A limit over a counter, as it stands now; without a limit where the plan has none any longer.
-     */
+    /** A limit over a counter, as it stands now; none where the plan has none any longer. */
     private final class Leg {
         final Limit limit;
         final Counter counter;
@@ -234,8 +232,8 @@ final class Model implements Operations, Administration {
                         .replace("{remaining}", capacity == null
                                 ? "unlimited"
                                 : "" + Math.max(0, capacity - b.used() - b.held()))
-                        .replace("{resets_at}", b.endOrNull() == null ? "never"
-                                : "" + b.endOrNull());
+                        .replace("{resets_at}", String.valueOf(
+                                b.endOrNull() == null ? "never" : b.endOrNull()));
             }
             return new Verdict(b, fits, overage, crossed, message);
         }
@@ -320,7 +318,7 @@ final class Model implements Operations, Administration {
         call.close();
         List<Object> outcomes =
                 answers.stream().map(a -> a instanceof Answer answer ? filled(answer.at(call.at()))
-                        : a).toList();
+                : a).toList();
         for (Object outcome : outcomes) {
             if (outcome instanceof QuotaException e) {
                 throw new QuotaException.Partial(outcomes, e);
@@ -342,17 +340,17 @@ final class Model implements Operations, Administration {
 
     /** What was asked is told with each answer, the first one and those that repeat it. */
     private static Decision filled(Decision raw) {
-        List<Verdict> verdicts = raw.limits().stream()
-                .map(v -> new Verdict(v.balance(), v.fits(), v.overage(),
+        List<Verdict> verdicts = raw.limits().stream().map(v -> new Verdict(v.balance(), v.fits(),
+                v.overage(),
                 v.crossed(), v.messageOrNull() == null ? null : v.messageOrNull()
-                        .replace("{asked}",
-                                "" + raw.asked().getOrDefault(v.balance().meter(), 0L)))).toList();
+                        .replace("{asked}", "" + raw.asked().getOrDefault(v.balance().meter(),
+                        0L)))).toList();
         return raw instanceof Granted g
                 ? new Granted(g.scope(), g.asked(), g.granted(), verdicts, g.at(),
-                        g.operationOrNull(),
+                g.operationOrNull(),
                         g.replayed(), g.late(), g.holdOrNull())
-                : new Denied(raw.scope(), raw.asked(), verdicts, raw.at(),
-                        ((Denied) raw).retryAfterOrNull());
+                : new Denied(raw.scope(), raw.asked(), verdicts, raw.at(), ((Denied) raw)
+                .retryAfterOrNull());
     }
 
     private Answer keyed(Call call, Asked asked, Supplier<Answer> work) {
@@ -585,8 +583,8 @@ final class Model implements Operations, Administration {
 
     private void requireRoom(Asked asked, List<Leg> legs, ToLongFunction<Counter> more) {
         for (Leg leg : legs) {
-            if (more.applyAsLong(leg.counter) > Long.MAX_VALUE - leg.counter.used - held(
-                    leg.counter)) {
+            long room = Long.MAX_VALUE - leg.counter.used - held(leg.counter);
+            if (more.applyAsLong(leg.counter) > room) {
                 throw new QuotaException.Invalid("amount", asked.amounts, "");
             }
         }
@@ -598,8 +596,8 @@ final class Model implements Operations, Administration {
         Set<Counter> distinct = new LinkedHashSet<>(legs.stream().map(l -> l.counter).toList());
         for (Counter counter : distinct) {
             if (counter.id == 0 && !call.opened.contains(counter)) {
-                counter.billed = legs.stream()
-                        .anyMatch(l -> l.counter == counter && l.limit.billed());
+                counter.billed = legs.stream().anyMatch(l -> l.counter == counter
+                        && l.limit.billed());
                 call.opened.add(counter);
             }
             call.touches(counter);
@@ -632,8 +630,8 @@ final class Model implements Operations, Administration {
             boolean known = alerts.stream().anyMatch(a -> a.counter == leg.counter
                     && a.limit.equals(leg.limit.name()) && a.percent == percent
                     && a.capacity == leg.capacity);
-            if (!known && times(leg.counter.used, 100)
-                    .compareTo(times(leg.capacity, percent)) >= 0) {
+            if (!known && times(leg.counter.used, 100).compareTo(times(leg.capacity,
+                    percent)) >= 0) {
                 crossed.add(percent);
                 alerts.add(new Alarm(leg.counter, leg.limit.name(), percent, leg.capacity,
                         leg.counter.used, operation, call));
@@ -660,8 +658,8 @@ final class Model implements Operations, Administration {
             if (tenant == null || tenant.plan == null || all.isEmpty()) {
                 throw new QuotaException.UnknownTenant(scope.tenant(), "");
             }
-            if (all.stream()
-                    .noneMatch(l -> l.meter().equals(meter) && l.level() <= scope.level())) {
+            if (all.stream().noneMatch(l -> l.meter().equals(meter)
+                    && l.level() <= scope.level())) {
                 throw new QuotaException.UnknownMeter(scope, meter, "");
             }
         }
@@ -709,8 +707,8 @@ final class Model implements Operations, Administration {
                     : tenant.zone,
                     tenant.anchor == null ? NO_ANCHOR : tenant.anchor);
             boolean overlaps = newest != null && newest.window.end().isAfter(w.start());
-            return new Counter(scope, limit.meter(), limit.window(), newest == null ? 1 : newest.n
-                    + 1,
+            return new Counter(scope, limit.meter(), limit.window(),
+                    newest == null ? 1 : newest.n + 1,
                     overlaps ? new Windows(newest.window.end(), w.end()) : w);
         });
     }
@@ -729,7 +727,7 @@ final class Model implements Operations, Administration {
     private Long capacity(Limit limit, String scope) {
         List<Adjustment> over = adjustments.stream()
                 .filter(a -> a.limit.equals(limit.name()) && !a.from.isAfter(now)
-                        && a.until.isAfter(now)
+                && a.until.isAfter(now)
                         && (scope + "/").startsWith(a.scope + "/"))
                 .toList();
         Long capacity = limit.capacityOrNull();

@@ -135,8 +135,8 @@ final class Program {
             List<Instant> ahead = Stream.concat(
                     model.counters.stream().map(c -> c.window.end()),
                     model.holds.values().stream().map(h -> h.expires))
-                    .filter(t -> t != null && t.isAfter(now)
-                            && t.isBefore(now.plus(100, ChronoUnit.DAYS)))
+                    .filter(t -> t != null && t.isAfter(now) && t.isBefore(now.plus(100,
+                    ChronoUnit.DAYS)))
                     .sorted().distinct().toList();
             if (!ahead.isEmpty()) {
                 Instant end = ahead.get(clock.boundary() % ahead.size());

@@ -48,7 +48,7 @@ sealed interface Step {
         OperationId pick(List<OperationId> from, int number) {
             return from.isEmpty() || number < 0
                     ? new OperationId(own("A"),
-                            UUID.fromString("01900000-0000-7000-8000-000000000000"))
+                    UUID.fromString("01900000-0000-7000-8000-000000000000"))
                     : from.get(number % from.size());
         }
     }
@@ -226,8 +226,8 @@ sealed interface Step {
             smaller.add(request.key(null));
         }
         if (request.amounts().size() > 1) {
-            smaller(request.amounts())
-                    .forEach(a -> smaller.add(new Request(request.scope(), a, request.key())));
+            smaller(request.amounts()).forEach(a -> smaller.add(new Request(request.scope(), a,
+                    request.key())));
         }
         return smaller;
     }
