@@ -8,9 +8,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The verbs of {@link Operations} without blocking the caller. A future completes exceptionally
- * with
- * the {@link QuotaException} that the blocking verb would throw. Cancelling one does not stop the
- * call, which may still be charged. Safe for concurrent use.
+ * with the {@link QuotaException} that the blocking verb would throw. Cancelling one does not stop
+ * the call, which may still be charged. Safe for concurrent use.
  *
  * <pre>{@code
  * quotas.async().consume(call).thenAccept(decision -> answer(decision.isGranted()));

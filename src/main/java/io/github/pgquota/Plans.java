@@ -11,9 +11,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Administration: what tenants may use. Each call is a transaction of its own, audited with who,
- * when,
- * why, before and after, and obeyed by every process from its commit on. Needs the database role
- * {@code pgquota_admin}. Safe for concurrent use.
+ * when, why, before and after, and obeyed by every process from its commit on. Needs the database
+ * role {@code pgquota_admin}. Safe for concurrent use.
  *
  * <pre>{@code
  * Plans plans = quotas.plans("carol", "ticket 4711");

@@ -4,9 +4,8 @@ import java.time.Duration;
 
 /**
  * Housekeeping: ends expired holds, drops what is older than the retention settings, makes
- * partitions
- * of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside callers and
- * in
+ * partitions of the ledger ahead. Correctness never waits for it. Safe for concurrent use, beside
+ * callers and in
  * several processes at once; call it every minute or so. The database role {@code pgquota_app} is
  * enough.
  *
@@ -19,8 +18,7 @@ public interface Upkeep {
 
     /**
      * Does a bounded piece of work, in short transactions of its own. Doing it again finds less to
-     * do,
-     * in the end nothing. If it fails, what it has done so far stays done.
+     * do, in the end nothing. If it fails, what it has done so far stays done.
      *
      * @param budget stops after about this long
      */

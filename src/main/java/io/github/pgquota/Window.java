@@ -5,8 +5,7 @@ import java.util.Locale;
 
 /**
  * How long a limit counts before it begins anew. Windows are read off the database's clock, and
- * tile
- * time: there is no reset job. Immutable.
+ * tile time: there is no reset job. Immutable.
  *
  * <pre>{@code
  * Limit burst =

@@ -20,7 +20,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Logins with one of the roles, and nothing else, try to do more than their role may. */
 class RolesTest {
 
-    private static final String APPLY = "select status from pgquota.apply('{consume}', '{acme}', '{null}', "
+    private static final String APPLY =
+            "select status from pgquota.apply('{consume}', '{acme}', '{null}', "
             + "'{null}', '{null}', '{1}', '{x}', '{1}')";
 
     private static Room room;
@@ -53,7 +54,8 @@ class RolesTest {
 
     /** The SQLSTATE that a statement ends with, or ok. */
     private static String run(String role, String sql) throws SQLException {
-        try (Connection connection = login(role); Statement statement = connection.createStatement()) {
+        try (Connection connection = login(role);
+                Statement statement = connection.createStatement()) {
             connection.setAutoCommit(false);
             try {
                 statement.execute(sql);
@@ -80,7 +82,8 @@ class RolesTest {
         "alter table pgquota.counter disable trigger all",
         "create table pgquota.mine (x int)",
         "create function pgquota.mine() returns int language sql as 'select 1'",
-        "create or replace function pgquota.clock() returns timestamptz language sql as 'select now()'",
+        "create or replace function pgquota.clock() returns timestamptz language sql as 'select "
+        + "now()'",
         "select pgquota.add_ledger_partitions(now(), 1)",
         "select pgquota.reap('{acme}', '{1}', now())",
         "select pgquota.note('acme', 'x', null, null)",
@@ -132,7 +135,8 @@ class RolesTest {
     void aRoleMay(String statement, String roles) throws SQLException {
         String sql = statement.equals("APPLY") ? APPLY
                 : statement.equals("INSERT ADJUSTMENT")
-                        ? "insert into pgquota.adjustment (tenant, scope, limit_name, kind, capacity, from_at) "
+                        ? "insert into pgquota.adjustment (tenant, scope, limit_name, kind, "
+                        + "capacity, from_at) "
                                 + "values ('acme', 'acme', 'x', 'boost', 1, now())"
                         : statement;
         List<String> may = new ArrayList<>();
@@ -146,16 +150,20 @@ class RolesTest {
         assertThat(String.join(" ", may)).isEqualTo(roles == null ? "" : roles);
     }
 
-    /** Tables and functions of the caller's own, first on its path, are not what the engine reads. */
+    /**
+     * Tables and functions of the caller's own, first on its path, are not what the engine reads.
+     */
     @Test
     void theEngineCannotBeLedAstray() throws SQLException {
         try (Connection connection = login("app"); Statement sql = connection.createStatement()) {
             sql.execute("create temp table counter (like pgquota.tenant)");
             sql.execute("create temp table setting (x int)");
             sql.execute("create temp table plan_limit (x int)");
-            sql.execute("create function pg_temp.clock() returns timestamptz language sql as $$ select "
+            sql.execute(
+                    "create function pg_temp.clock() returns timestamptz language sql as $$ select "
                     + "timestamptz '1999-01-01' $$");
-            sql.execute("create function pg_temp.split_part(text, text, int) returns text language sql "
+            sql.execute(
+                    "create function pg_temp.split_part(text, text, int) returns text language sql "
                     + "as $$ select 'evil' $$");
             sql.execute("create function pg_temp.coalesced(text) returns text language sql "
                     + "as $$ select current_user::text $$");
@@ -163,7 +171,8 @@ class RolesTest {
             try (var statement = connection.prepareStatement(APPLY)) {
                 assertThat(Room.rows(statement)).containsExactly("granted");
             }
-            try (var statement = connection.prepareStatement("select scope, used from pgquota.balances('acme')")) {
+            try (var statement = connection.prepareStatement("select scope, used from "
+                    + "pgquota.balances('acme')")) {
                 assertThat(Room.rows(statement)).containsExactly("acme 3");
             }
         }
@@ -174,11 +183,16 @@ class RolesTest {
         assertThat(room.rows("select p.oid::regprocedure from pg_proc p where p.pronamespace = "
                 + "'pgquota'::regnamespace and has_function_privilege('" + LOGINS.get("nobody")
                 + "', p.oid, 'execute')")).isEmpty();
-        assertThat(room.rows("select c.relname from pg_class c where c.relnamespace = 'pgquota'::regnamespace "
-                + "and c.relkind in ('r', 'v', 'p') and has_table_privilege('" + LOGINS.get("nobody")
-                + "', c.oid, 'select, insert, update, delete, truncate, references, trigger')")).isEmpty();
-        assertThat(room.rows("select p.proname from pg_proc p where p.pronamespace = 'pgquota'::regnamespace "
-                + "and p.prosecdef and ('search_path=pg_catalog, pg_temp' = any (p.proconfig)) is not true")).isEmpty();
+        assertThat(room.rows("select c.relname from pg_class c where c.relnamespace = "
+                + "'pgquota'::regnamespace "
+                + "and c.relkind in ('r', 'v', 'p') and has_table_privilege('"
+                + LOGINS.get("nobody")
+                + "', c.oid, 'select, insert, update, delete, truncate, references, trigger')"))
+                .isEmpty();
+        assertThat(room.rows("select p.proname from pg_proc p where p.pronamespace = "
+                + "'pgquota'::regnamespace "
+                + "and p.prosecdef and ('search_path=pg_catalog, pg_temp' = any (p.proconfig)) is "
+                + "not true")).isEmpty();
     }
 
     @Test
@@ -202,8 +216,10 @@ class RolesTest {
             assertThat(plans.repair("role")).isEmpty();
             assertThat(plans.reset(Scope.of("role"), false)).isEmpty();
             assertThat(quotas.reports().reconcile("role")).isEmpty();
-            assertThat(quotas.upkeep().runOnce(java.time.Duration.ofSeconds(20)).finished()).isTrue();
-            assertThat(room.rows("select distinct who, login from pgquota.audit where tenant = 'role'"))
+            assertThat(quotas.upkeep().runOnce(java.time.Duration.ofSeconds(20)).finished())
+                    .isTrue();
+            assertThat(room.rows("select distinct who, login from pgquota.audit where tenant = "
+                    + "'role'"))
                     .containsExactly("ada " + LOGINS.get("admin"));
         }
     }

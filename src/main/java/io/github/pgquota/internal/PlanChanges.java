@@ -26,8 +26,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Makes a database what a plan file says, inside the caller's transaction. To tell what would
- * change, the
- * caller does it and rolls back: so both are one piece of code.
+ * change, the caller does it and rolls back: so both are one piece of code.
  */
 final class PlanChanges {
 

@@ -26,9 +26,8 @@ import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 
 /**
  * A piece of a YAML file: a map, a list, or text, and the line where it stands. All that the
- * library has
- * to do with the YAML parser, which is optional on the class path. Built from the parser's events,
- * so that
+ * library has to do with the YAML parser, which is optional on the class path. Built from the
+ * parser's events, so that
  * nothing of a hostile file is made before it was looked at: no aliases, no tags, no deep nests.
  *
  * @param line from 1
