@@ -189,8 +189,7 @@ final class PgPlans implements Plans {
 
     /**
      * A transaction whose changes are audited. READ COMMITTED whatever the DataSource says: what
-     * waits
-     * for a lock must see what the lock's holder did.
+     * waits for a lock must see what the lock's holder did.
      */
     private <T> T change(Function<DSLContext, T> work) {
         return database.transaction(connection -> {

@@ -126,8 +126,7 @@ final class Program {
 
     /**
      * Back no further than the last expiry that was seen: whether a hold lives again that somebody
-     * may
-     * have ended is not promised.
+     * may have ended is not promised.
      */
     private Instant target(Step.Clock clock) {
         Instant now = model.now;

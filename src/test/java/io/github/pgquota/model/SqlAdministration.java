@@ -20,8 +20,7 @@ import javax.sql.DataSource;
 
 /**
  * Administration of the database under test: by the API, but in one statement where the API would
- * be
- * several, or would refuse what the engine must bear.
+ * be several, or would refuse what the engine must bear.
  */
 record SqlAdministration(DataSource dataSource, Quotas quotas) implements Administration {
 

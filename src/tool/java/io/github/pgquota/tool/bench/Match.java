@@ -15,8 +15,7 @@ import java.util.concurrent.Executors;
 
 /**
  * Contenders side by side: in each round every one has a slice, in an order that changes. After
- * each
- * slice the units granted must be the units stored.
+ * each slice the units granted must be the units stored.
  *
  * @param warmUps rounds that are not counted
  */

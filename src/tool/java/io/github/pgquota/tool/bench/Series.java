@@ -27,8 +27,7 @@ record Series(Line line, List<Slice> rounds) {
 
     /**
      * Rate by rate, round by round: a pair ran within seconds, so what else the machine did
-     * meanwhile
-     * weighs on both.
+     * meanwhile weighs on both.
      */
     Spread ratioTo(Series other) {
         return Spread.of(IntStream.range(0, rounds.size())

@@ -12,8 +12,7 @@ import javax.sql.DataSource;
 
 /**
  * A database with plan, tenants and open windows, a plain table beside them, and the one pool
- * through
- * which everybody goes. Dropped on {@link #close()}.
+ * through which everybody goes. Dropped on {@link #close()}.
  */
 final class Stage implements AutoCloseable {
 
