@@ -284,7 +284,7 @@ begin
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
-                   order by c.id for no key update) l;
+                   order by c.scope, c.meter, c.per, c.start_at for no key update) l;
     v_now := pgquota.clock();
   end if;
   -- A counter without a limit in today's plan is named after its meter.
@@ -456,7 +456,7 @@ begin
   v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
   perform from (select c.id from pgquota.counter c
                  where c.tenant = p_tenant and c.id = any (v_ids)
-                 order by c.id for no key update) l;
+                 order by c.scope, c.meter, c.per, c.start_at for no key update) l;
   v_now := greatest(pgquota.clock(), (select max(c.last_at) from pgquota.counter c
                                        where c.tenant = p_tenant and c.id = any (v_ids)));
   v_operation := pgquota.operation_id(v_now);
