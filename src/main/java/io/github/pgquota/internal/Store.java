@@ -12,15 +12,16 @@ import java.util.List;
 /** Sends changes to {@code pgquota.apply} and reads its answers: the only caller of the engine. */
 final class Store {
 
-    private static final String APPLY =
-            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?)";
+    private static final String CALL = "select " + Row.COLUMNS + " from pgquota.apply(%s)";
+
+    private static final String APPLY = CALL.formatted("?, ?, ?, ?, ?, ?, ?, ?");
 
     /**
-     * The same for one change of one meter, the call that there are most of. Arrays of the driver
-     * cost more than all else that a call does in this process, and the server reads each anew.
+     * The same for one change of one meter, the call that there are most of: the driver spends more
+     * on eight arrays than on reading the answer.
      */
-    private static final String APPLY_ONE = "select " + Row.COLUMNS + " from pgquota.apply(array[?],"
-            + " array[?], array[?], array[?::uuid], array[?::bigint], '{1}', array[?], array[?::bigint])";
+    private static final String APPLY_ONE = CALL.formatted("array[?], array[?], array[?],"
+            + " array[?::uuid], array[?::bigint], '{1}', array[?], array[?::bigint]");
 
     private Store() {}
 

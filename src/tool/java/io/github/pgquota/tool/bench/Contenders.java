@@ -35,7 +35,8 @@ final class Contenders {
         long read() throws SQLException;
     }
 
-    private record Simple(Line line, long unitsPerCall, Call run, Stored read) implements Contender {
+    private record Simple(Line line, long unitsPerCall, Call run, Stored read)
+            implements Contender {
 
         @Override
         public long call() throws SQLException {

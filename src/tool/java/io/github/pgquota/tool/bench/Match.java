@@ -14,8 +14,8 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
 /**
- * Contenders side by side: in each round every one has a slice, in an order that changes. After each
- * slice the units granted must be the units stored.
+ * Contenders side by side: in each round every one has a slice, in an order that changes. After
+ * each slice the units granted must be the units stored.
  *
  * @param warmUps rounds that are not counted
  */
@@ -74,7 +74,8 @@ record Match(List<Contender> contenders, int warmUps, int rounds, Duration slice
 
     private void tell(int round, Contender contender, Slice part) {
         String name = round < 0 ? "warm-up" : "round " + (round + 1) + " of " + rounds;
-        log.printf(Locale.ROOT, "%-14s %-40s %,10.0f/s%n", name, contender.line(), part.perSecond());
+        log.printf(Locale.ROOT, "%-14s %-40s %,10.0f/s%n",
+                name, contender.line(), part.perSecond());
         log.flush();
     }
 }

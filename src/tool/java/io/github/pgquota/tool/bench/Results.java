@@ -28,7 +28,8 @@ final class Results {
             Line line = series.line();
             out.printf(Locale.ROOT, ROW, line.workload(), line.path(), line.callers(), line.kind(),
                     line.rttMillis(), series.perSecond().text("%,.0f"),
-                    millis(series.millis(50)), millis(series.millis(99)), millis(series.millis(99.9)));
+                    millis(series.millis(50)), millis(series.millis(99)),
+                    millis(series.millis(99.9)));
         }
     }
 

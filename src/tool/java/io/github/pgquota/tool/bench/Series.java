@@ -26,8 +26,8 @@ record Series(Line line, List<Slice> rounds) {
     }
 
     /**
-     * Rate by rate, round by round: a pair ran within seconds, so what else the machine did meanwhile
-     * weighs on both.
+     * Rate by rate, round by round: a pair ran within seconds, so what else the machine did
+     * meanwhile weighs on both.
      */
     Spread ratioTo(Series other) {
         return Spread.of(IntStream.range(0, rounds.size())
