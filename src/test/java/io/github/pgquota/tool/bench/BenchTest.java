@@ -74,8 +74,7 @@ class BenchTest {
                         "hot direct 1 platform 4.0");
         assertThat(rows).allSatisfy(row -> {
             assertThat(row.keySet()).containsExactly("workload", "path", "callers", "kind",
-                    "rtt_ms",
-                    "per_second", "p50_ms", "p99_ms", "p999_ms", "rounds");
+                    "rtt_ms", "per_second", "p50_ms", "p99_ms", "p999_ms", "rounds");
             assertThat((double) row.get("per_second")).isPositive();
             assertThat((double) row.get("p50_ms")).isPositive()
                     .isLessThanOrEqualTo((double) row.get("p99_ms"));
@@ -83,8 +82,8 @@ class BenchTest {
             assertThat(row.get("rounds")).isEqualTo(2);
         });
         assertThat(rows).filteredOn(row -> row.get("rtt_ms").equals(4.0))
-                .allSatisfy(row -> assertThat((double) row.get("p50_ms"))
-                        .isGreaterThanOrEqualTo(4));
+                .allSatisfy(row ->
+                        assertThat((double) row.get("p50_ms")).isGreaterThanOrEqualTo(4));
         assertThat(output.toString())
                 .contains("fsync", "p99.9 ms", "160 calls:")
                 .containsPattern("reached round trips of a call +1\\.00 ");

@@ -21,9 +21,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
-/**
- * Measures the library beside the plain UPDATE: {@code mvn -q -Pbench}. See docs/performance.md.
- */
+/** Measures the library beside the plain UPDATE, as docs/performance.md says: {@code -Pbench}. */
 @Command(
         name = "bench",
         description = "Measures the library beside a plain UPDATE, through the same pool, in the"

@@ -74,8 +74,8 @@ record Match(List<Contender> contenders, int warmUps, int rounds, Duration slice
 
     private void tell(int round, Contender contender, Slice part) {
         String name = round < 0 ? "warm-up" : "round " + (round + 1) + " of " + rounds;
-        log.printf(Locale.ROOT, "%-14s %-40s %,10.0f/s%n", name, contender.line(),
-                part.perSecond());
+        log.printf(Locale.ROOT, "%-14s %-40s %,10.0f/s%n",
+                name, contender.line(), part.perSecond());
         log.flush();
     }
 }

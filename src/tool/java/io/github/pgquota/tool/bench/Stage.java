@@ -123,12 +123,11 @@ final class Stage implements AutoCloseable {
                 insert into pgquota.plan_version (plan, version, from_at)
                 values ('BENCH', 1, pgquota.clock())""",
                 """
-                insert into pgquota.plan_limit (plan, version, ord, from_at, name, meter, level, \
-                per,
-                                                capacity, overage, mode, billed, alone)
-                select 'BENCH', 1, ord, pgquota.clock(), meter, meter, 1, per, capacity, 0, \
-                'enforce',
-                       billed, true
+                insert into pgquota.plan_limit
+                       (plan, version, ord, from_at, name, meter, level, per, capacity, overage,
+                        mode, billed, alone)
+                select 'BENCH', 1, ord, pgquota.clock(), meter, meter, 1, per, capacity, 0,
+                       'enforce', billed, true
                   from (values (1, 'requests', 'fixed:43200', %1$s, false),
                                (2, 'keyed', 'month', %1$s, true),
                                (3, 'reserved', 'fixed:43200', %1$s, false),
@@ -145,8 +144,8 @@ final class Stage implements AutoCloseable {
                 """
                 insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at,
                                              billed, used)
-                select s.tenant, s.scope, l.meter, l.per, w.start_at, w.end_at, now(), l.billed, \
-                s.used
+                select s.tenant, s.scope, l.meter, l.per, w.start_at, w.end_at, now(), l.billed,
+                       s.used
                   from pgquota.plan_limit l
                   join (select tenant, scope, null as meter, 0 as used from scope
                         union all values ('hot', '%s', 'requests', 0), ('hot', '%s', 'scarce', 100))
