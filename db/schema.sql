@@ -187,7 +187,7 @@ create table pgquota.hold_item (
   counter bigint not null,
   expires_at timestamp with time zone not null,
   hold uuid not null,
-  amount pgquota.amount not null,
+  amount pgquota.tally not null,
   constraint hold_item_pkey PRIMARY KEY (tenant, counter, expires_at, hold)
 ); -- owner pgquota_owner
 grant select on pgquota.hold_item to pgquota_admin;
@@ -694,6 +694,7 @@ declare
   v_denied boolean;
   v_ok boolean;
   v_deny boolean;
+  v_full text;          -- the limit whose counter cannot hold so much
   v_verb text;
   v_slot int;
   v_rows int;
@@ -763,7 +764,7 @@ begin
     if l_id is not null then
       perform from (select c.id from unnest(l_tenant, l_id) k (tenant, id)
                       join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
-                     order by c.id for no key update of c) l;
+                     order by c.scope, c.meter, c.per, c.start_at for no key update of c) l;
       if v_reap then
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
@@ -902,6 +903,7 @@ begin
         end loop;
       end if;
       v_ok := true;
+      v_full := null;
       v_deny := v_verb in ('consume', 'reserve', 'extend', 'check');
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
@@ -934,9 +936,7 @@ begin
         g_used[g] := v_u;
         g_held[g] := v_h;
         if g_du[g] + g_dh[g] > c_most - v_u - v_h then
-          v_status[i] := 'counter_full';
-          v_detail[i] := v_leg.name;
-          exit;
+          v_full := coalesce(v_full, v_leg.name);
         end if;
         v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
       end loop;
@@ -950,6 +950,11 @@ begin
         end loop;
       end if;
       continue when v_status[i] is not null;
+      if v_ok and v_full is not null then
+        v_status[i] := 'counter_full';
+        v_detail[i] := v_full;
+        continue;
+      end if;
       if not v_ok then
         v_status[i] := 'denied';
         v_denied := true;
@@ -997,6 +1002,26 @@ begin
         l_id := s_id;
         continue;
       end if;
+    elsif v_missing and exists (select from unnest(v_legs) l
+                                 where l.counter is null and l.ended is null and l.mode <> 'off'
+                                   and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check') then
+      -- First windows. A rival may be opening them too, and then waiting for the first is waiting for a
+      -- lock: so all counters of the call are opened or locked in one go and one order. What has an
+      -- earlier window is only locked here.
+      with o as (
+        insert into pgquota.counter as c
+               (tenant, scope, meter, per, start_at, end_at, last_at, billed)
+        select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
+               min(l.start_at), bool_or(l.billed)
+          from unnest(v_legs) l
+         where l.input is not null and l.mode <> 'off'
+           and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+         group by l.scope, l.meter, l.per
+         order by l.scope collate "C", l.meter collate "C", l.per collate "C"
+        on conflict (tenant, scope, meter, per) where current do update set used = c.used
+        returning c.id, c.xmax = 0 as opened)
+      select v_opened || coalesce(array_agg(id) filter (where opened), '{}') into v_opened from o;
+      continue;
     elsif v_missing then
       -- Open the windows. Those before them are closed under their locks, which are taken in one go with
       -- those of the other counters, in order.
@@ -1150,7 +1175,7 @@ begin
   if cardinality(v_opened) > 0 then
     with gone as (
       delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
-       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened) and c.entries = 0 and c.used + c.held = 0
          and not exists (select from unnest(v_legs) l where l.counter = c.id
                             and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
       returning c.tenant, c.scope, c.meter, c.per, c.start_at
@@ -1748,7 +1773,7 @@ begin
   v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
   perform from (select c.id from pgquota.counter c
                  where c.tenant = p_tenant and c.id = any (v_ids)
-                 order by c.id for no key update) l;
+                 order by c.scope, c.meter, c.per, c.start_at for no key update) l;
   v_now := greatest(pgquota.clock(), (select max(c.last_at) from pgquota.counter c
                                        where c.tenant = p_tenant and c.id = any (v_ids)));
   v_operation := pgquota.operation_id(v_now);
@@ -1839,7 +1864,7 @@ begin
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
-                   order by c.id for no key update) l;
+                   order by c.scope, c.meter, c.per, c.start_at for no key update) l;
     v_now := pgquota.clock();
   end if;
   -- A counter without a limit in today's plan is named after its meter.

@@ -219,7 +219,7 @@ create table pgquota.hold_item (
   counter bigint not null,
   expires_at timestamptz not null,
   hold uuid not null,
-  amount pgquota.amount not null,
+  amount pgquota.tally not null,
   primary key (tenant, counter, expires_at, hold)
 );
 

@@ -261,7 +261,7 @@ insert into pgquota.mark (name, at) values
   ('ledger_from', '-infinity'), ('keys_until', '-infinity'), ('windows_at', '-infinity');
 
 -- Sets the running windows of a scope and all below it back to zero, and returns the counters as they
--- were. Counters are locked in the order of their ids, as in pgquota.apply. Holds stay.
+-- were. Counters are locked in the order of their keys, as in pgquota.apply. Holds stay.
 create function pgquota.reset(p_scope text, p_dry_run boolean default false)
   returns table (name text, meter text, scope text, mode text, per text, capacity bigint,
                  used bigint, held bigint, start_at timestamptz, end_at timestamptz)
@@ -284,7 +284,7 @@ begin
   if not p_dry_run then
     perform from (select c.id from pgquota.counter c
                    where c.tenant = v_tenant and c.id = any (v_ids)
-                   order by c.id for no key update) l;
+                   order by c.scope, c.meter, c.per, c.start_at for no key update) l;
     v_now := pgquota.clock();
   end if;
   -- A counter without a limit in today's plan is named after its meter.
@@ -456,7 +456,7 @@ begin
   v_ids := array(select distinct d.counter from pgquota.reconcile(p_tenant) d);
   perform from (select c.id from pgquota.counter c
                  where c.tenant = p_tenant and c.id = any (v_ids)
-                 order by c.id for no key update) l;
+                 order by c.scope, c.meter, c.per, c.start_at for no key update) l;
   v_now := greatest(pgquota.clock(), (select max(c.last_at) from pgquota.counter c
                                        where c.tenant = p_tenant and c.id = any (v_ids)));
   v_operation := pgquota.operation_id(v_now);

@@ -18,7 +18,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * Two callers whose steps interleave: the first holds its transaction open, the second is seen
- * waiting for it, the first commits or rolls back. Each test is a way in which plain SQL goes wrong.
+ * waiting for it, the first commits or rolls back. Each test is a way in which plain SQL goes
+ * wrong.
  */
 class InterleavingTest {
 
@@ -189,8 +190,10 @@ class InterleavingTest {
         Decision answer = waiting.answer();
         assertGranted(answer, second);
         if (answer instanceof Denied denied) {
-            assertThat(denied.refusing()).extracting(v -> v.balance().limit()).containsExactly("team");
-            assertThat(counters()).contains("acme 11 0", "acme/a 10 0").doesNotContain("acme/a/x 1 0");
+            assertThat(denied.refusing()).extracting(v -> v.balance().limit())
+                    .containsExactly("team");
+            assertThat(counters()).contains("acme 11 0", "acme/a 10 0")
+                    .doesNotContain("acme/a/x 1 0");
         } else {
             assertThat(counters()).contains("acme 11 0", "acme/a 10 0", "acme/a/x 1 0");
         }
@@ -218,7 +221,8 @@ class InterleavingTest {
         assertThat(((Denied) waiting.answer()).refusing())
                 .extracting(v -> v.balance().limit()).containsExactly("team");
         assertThat(counters()).contains("acme 1 0", "acme/a 1 0", "acme/a/u 1 0");
-        assertThat(world.count("select coalesce(sum(used), 0) from pgquota.counter where scope = 'acme/a/v'"))
+        assertThat(world.count("select coalesce(sum(used), 0) from pgquota.counter where scope = "
+                + "'acme/a/v'"))
                 .isZero();
     }
 
@@ -376,7 +380,7 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme " + used + " 0");
     }
 
-    /** A call that needs the room of an expired hold ends it, while its late settlement comes in. */
+    /** A call that needs the room of an expired hold ends it while its settlement comes in. */
     @ParameterizedTest
     @CsvSource({"commit, 16, 6", "rollback, 6, 0"})
     void settleAgainstTheEndOfAnExpiredHold(String how, long used, long overage) throws Exception {
@@ -463,7 +467,8 @@ class InterleavingTest {
         end(how);
         if (given > 0) {
             assertThatThrownBy(waiting::answer).isInstanceOfSatisfying(
-                    QuotaException.RefundTooLarge.class, e -> assertThat(e.refundable()).isEqualTo(2));
+                    QuotaException.RefundTooLarge.class, e -> assertThat(e.refundable())
+                    .isEqualTo(2));
         } else {
             assertThat(waiting.answer().granted()).isEqualTo(three);
         }
@@ -493,7 +498,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndAnUpdate(int isolation) throws Exception {
         start(SINGLE);
         world.quotas().consume(ask(1));
@@ -503,7 +509,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndAFirstInsert(int isolation) throws Exception {
         start(SINGLE);
         snapshot(isolation);
@@ -512,7 +519,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndARelease(int isolation) throws Exception {
         start(SINGLE);
         OperationId hold = hold(10, HOUR);
@@ -522,7 +530,8 @@ class InterleavingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE})
+    @ValueSource(ints = {Connection.TRANSACTION_REPEATABLE_READ,
+            Connection.TRANSACTION_SERIALIZABLE})
     void stricterCallerAndADuplicate(int isolation) throws Exception {
         start(USER);
         world.quotas().consumeAll(List.of(ask("acme/a/u", 1), ask("acme/b/v", 1)));

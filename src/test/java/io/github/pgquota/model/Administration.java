@@ -19,7 +19,8 @@ interface Administration {
     /** All settings of a tenant; null: the default. */
     void tenant(String tenant, String plan, ZoneId zone, LocalDateTime anchor) throws Exception;
 
-    UUID adjust(Scope scope, String limit, boolean boost, Long capacity, Instant from, Instant until)
+    UUID adjust(Scope scope, String limit, boolean boost, Long capacity, Instant from,
+            Instant until)
             throws Exception;
 
     void withdraw(String tenant, UUID adjustment) throws Exception;

@@ -18,15 +18,22 @@ import java.util.TreeMap;
 /** Makes random programs. Few names and small numbers, so that steps meet each other. */
 final class Generator {
 
-    private static final List<Window> WINDOWS = List.of(Window.lifetime(), Window.fixed(Duration.ofMinutes(1)),
-            Window.fixed(Duration.ofDays(1)), Window.aligned(Duration.ofMinutes(5)), Window.hour(), Window.day(),
-            Window.day(), Window.week(), Window.month(), Window.month(), Window.quarter(), Window.year());
+    private static final List<Window> WINDOWS = List.of(Window.lifetime(),
+            Window.fixed(Duration.ofMinutes(1)),
+            Window.fixed(Duration.ofDays(1)), Window.aligned(Duration.ofMinutes(5)), Window.hour(),
+            Window.day(),
+            Window.day(), Window.week(), Window.month(), Window.month(), Window.quarter(),
+            Window.year());
     private static final List<String> SCOPES =
             List.of("A", "A/x", "A/x", "A/x/u", "A/x/u", "A/x/v", "A/y/u", "B/x", "B/x/u");
-    private static final List<ZoneId> ZONES = new ArrayList<>(Arrays.asList(null, ZoneId.of("Europe/Berlin"),
-            ZoneId.of("America/New_York"), ZoneId.of("Asia/Kolkata"), ZoneId.of("Australia/Lord_Howe")));
-    private static final List<Duration> TIMES = List.of(Duration.ofSeconds(1), Duration.ofSeconds(20),
-            Duration.ofMinutes(2), Duration.ofMinutes(30), Duration.ofHours(5), Duration.ofHours(26),
+    private static final List<ZoneId> ZONES = new ArrayList<>(Arrays.asList(null,
+            ZoneId.of("Europe/Berlin"),
+            ZoneId.of("America/New_York"), ZoneId.of("Asia/Kolkata"),
+            ZoneId.of("Australia/Lord_Howe")));
+    private static final List<Duration> TIMES = List.of(Duration.ofSeconds(1),
+            Duration.ofSeconds(20),
+            Duration.ofMinutes(2), Duration.ofMinutes(30), Duration.ofHours(5),
+            Duration.ofHours(26),
             Duration.ofDays(9), Duration.ofDays(40));
     private static final List<String> METERS = List.of("m", "n");
     private static final long HUGE = 1L << 62;
@@ -38,7 +45,8 @@ final class Generator {
     }
 
     Instant start() {
-        return Instant.ofEpochSecond(1_600_000_000L + random.nextInt(300_000_000), random.nextInt(1000) * 1000);
+        return Instant.ofEpochSecond(1_600_000_000L + random.nextInt(300_000_000),
+                random.nextInt(1000) * 1000);
     }
 
     List<Step> program() {
@@ -113,7 +121,8 @@ final class Generator {
 
     private Step clock() {
         Duration by = of(TIMES).plusNanos(random.nextInt(1000) * 1000L);
-        return new Step.Clock(chance(8) ? by.negated() : by, chance(2) ? random.nextInt(50) : -1, chance(2));
+        return new Step.Clock(chance(8) ? by.negated() : by, chance(2) ? random.nextInt(50) : -1,
+                chance(2));
     }
 
     private Step publish(String plan) {
@@ -128,20 +137,24 @@ final class Generator {
         Long capacity = chance(8) ? null : chance(10) ? (Long) 0L : chance(20) ? (Long) HUGE
                 : (Long) (long) (1 + random.nextInt(12));
         Long overage = chance(6) ? null : chance(5) ? (Long) (1L + random.nextInt(4)) : (Long) 0L;
-        Limit.Mode mode = chance(8) ? Limit.Mode.OBSERVE : chance(12) ? Limit.Mode.OFF : Limit.Mode.ENFORCE;
+        Limit.Mode mode = chance(8) ? Limit.Mode.OBSERVE : chance(12) ? Limit.Mode.OFF
+                : Limit.Mode.ENFORCE;
         List<Integer> thresholds = chance(3) ? List.of(50, 80, 100, 150) : List.of();
         String message = chance(6)
                 ? "{limit} {meter} {scope} {capacity} {used} {held} {remaining} {asked} {resets_at}"
                 : null;
-        return new Limit(name, of(METERS), random.nextInt(3), of(WINDOWS), capacity, overage, mode, thresholds,
+        return new Limit(name, of(METERS), random.nextInt(3), of(WINDOWS), capacity, overage, mode,
+                thresholds,
                 message, !chance(4));
     }
 
     private Step settings(String tenant) {
         LocalDateTime anchor = chance(2) ? null : chance(3) ? LocalDateTime.of(2020, 1, 31, 2, 30)
-                : LocalDateTime.of(2015 + random.nextInt(15), 1 + random.nextInt(12), 1 + random.nextInt(28),
+                : LocalDateTime.of(2015 + random.nextInt(15), 1 + random.nextInt(12),
+                        1 + random.nextInt(28),
                         random.nextInt(24), random.nextInt(60), random.nextInt(2));
-        return new Step.Settings(tenant, chance(40) ? null : chance(4) ? "Q" : "P", of(ZONES), anchor);
+        return new Step.Settings(tenant, chance(40) ? null : chance(4) ? "Q" : "P", of(ZONES),
+                anchor);
     }
 
     private Step adjust() {

@@ -61,19 +61,23 @@ final class Model implements Operations, Administration {
     record Tenant(String plan, ZoneId zone, LocalDateTime anchor) {}
 
     record Adjustment(
-            UUID id, Scope scope, String limit, boolean boost, Long capacity, Instant from, Instant until) {}
+            UUID id, Scope scope, String limit, boolean boost, Long capacity, Instant from,
+            Instant until) {}
 
     record Entry(
-            Counter counter, long number, String verb, long amount, long usedAfter, OperationId operation,
+            Counter counter, long number, String verb, long amount, long usedAfter,
+            OperationId operation,
             Call call, OperationId ref) {}
 
     record Alarm(
-            Counter counter, String limit, int percent, long capacity, long used, OperationId operation,
+            Counter counter, String limit, int percent, long capacity, long used,
+            OperationId operation,
             Call call) {}
 
     /** A request as a key remembers it. */
     record Asked(
-            String verb, Scope scope, String key, OperationId ref, Duration ttl, Map<String, Long> amounts) {}
+            String verb, Scope scope, String key, OperationId ref, Duration ttl,
+            Map<String, Long> amounts) {}
 
     record Remembered(Asked asked, Call call, Answer answer) {}
 
@@ -93,7 +97,6 @@ final class Model implements Operations, Administration {
         boolean billed;
         long used;
         long entries;
-        /** When it was changed last; times never go back in its ledger, whatever the clock does. */
         Instant last;
 
         Counter(String scope, String meter, Window per, int n, Windows window) {
@@ -106,7 +109,8 @@ final class Model implements Operations, Administration {
         }
 
         boolean is(String otherScope, Limit limit) {
-            return scope.equals(otherScope) && meter.equals(limit.meter()) && per.equals(limit.window());
+            return scope.equals(otherScope) && meter.equals(limit.meter())
+                    && per.equals(limit.window());
         }
     }
 
@@ -132,22 +136,26 @@ final class Model implements Operations, Administration {
         }
     }
 
-    /** A call has one time: now, but if a clock stepped back after the last change that it follows. */
+    /**
+     * A call has one time: now, but within the windows that it charges, and not before what its
+     * counters have seen, if a clock stepped back.
+     */
     final class Call {
         final List<Counter> opened = new ArrayList<>();
-        final Set<Counter> changed = new LinkedHashSet<>();
+        final Map<Counter, long[]> sums = new HashMap<>();
         Instant low = Instant.MIN;
         Instant high = Instant.MAX;
         Instant began = now;
 
-        void follows(List<Leg> legs) {
-            legs.forEach(l -> low = low.isAfter(l.counter.last) ? low : l.counter.last);
+        void touches(Counter counter) {
+            low = low.isAfter(counter.last) ? low : counter.last;
         }
 
-        /** And within the windows that it charges. */
-        void within(List<Leg> legs) {
-            legs.stream().map(l -> l.counter.window.end()).filter(Objects::nonNull)
-                    .forEach(end -> high = high.isBefore(end) ? high : end);
+        void charges(Counter counter) {
+            touches(counter);
+            if (counter.window.end() != null) {
+                high = high.isBefore(counter.window.end()) ? high : counter.window.end();
+            }
         }
 
         Instant at() {
@@ -157,17 +165,21 @@ final class Model implements Operations, Administration {
         }
 
         void close() {
-            changed.forEach(c -> c.last = at());
             opened.sort(Comparator.comparing((Counter c) -> c.scope).thenComparing(c -> c.meter)
                     .thenComparing(c -> c.per.text()));
             for (Counter counter : opened) {
                 counters.add(counter);
                 counter.id = counters.size();
             }
+            sums.forEach((counter, sum) -> {
+                if (sum[0] != 0 || sum[1] != 0) {
+                    counter.last = at();
+                }
+            });
         }
     }
 
-    /** A limit over a counter, as it stands now; without a limit where the plan has none any longer. */
+    /** A limit over a counter, as it stands now; none where the plan has none any longer. */
     private final class Leg {
         final Limit limit;
         final Counter counter;
@@ -220,7 +232,8 @@ final class Model implements Operations, Administration {
                         .replace("{remaining}", capacity == null
                                 ? "unlimited"
                                 : "" + Math.max(0, capacity - b.used() - b.held()))
-                        .replace("{resets_at}", b.endOrNull() == null ? "never" : "" + b.endOrNull());
+                        .replace("{resets_at}", String.valueOf(
+                                b.endOrNull() == null ? "never" : b.endOrNull()));
             }
             return new Verdict(b, fits, overage, crossed, message);
         }
@@ -304,7 +317,8 @@ final class Model implements Operations, Administration {
         }
         call.close();
         List<Object> outcomes =
-                answers.stream().map(a -> a instanceof Answer answer ? filled(answer.at(call.at())) : a).toList();
+                answers.stream().map(a -> a instanceof Answer answer ? filled(answer.at(call.at()))
+                : a).toList();
         for (Object outcome : outcomes) {
             if (outcome instanceof QuotaException e) {
                 throw new QuotaException.Partial(outcomes, e);
@@ -326,13 +340,17 @@ final class Model implements Operations, Administration {
 
     /** What was asked is told with each answer, the first one and those that repeat it. */
     private static Decision filled(Decision raw) {
-        List<Verdict> verdicts = raw.limits().stream().map(v -> new Verdict(v.balance(), v.fits(), v.overage(),
+        List<Verdict> verdicts = raw.limits().stream().map(v -> new Verdict(v.balance(), v.fits(),
+                v.overage(),
                 v.crossed(), v.messageOrNull() == null ? null : v.messageOrNull()
-                        .replace("{asked}", "" + raw.asked().getOrDefault(v.balance().meter(), 0L)))).toList();
+                        .replace("{asked}", "" + raw.asked().getOrDefault(v.balance().meter(),
+                        0L)))).toList();
         return raw instanceof Granted g
-                ? new Granted(g.scope(), g.asked(), g.granted(), verdicts, g.at(), g.operationOrNull(),
+                ? new Granted(g.scope(), g.asked(), g.granted(), verdicts, g.at(),
+                g.operationOrNull(),
                         g.replayed(), g.late(), g.holdOrNull())
-                : new Denied(raw.scope(), raw.asked(), verdicts, raw.at(), ((Denied) raw).retryAfterOrNull());
+                : new Denied(raw.scope(), raw.asked(), verdicts, raw.at(), ((Denied) raw)
+                .retryAfterOrNull());
     }
 
     private Answer keyed(Call call, Asked asked, Supplier<Answer> work) {
@@ -393,8 +411,7 @@ final class Model implements Operations, Administration {
                 return at -> new Granted(
                         asked.scope, asked.amounts, amounts, as, at, null, false, false, null);
             }
-            call.follows(legs);
-            call.within(legs);
+            legs.forEach(leg -> call.charges(leg.counter));
             OperationId id = newId(asked.scope.tenant());
             Held hold = verb.equals("reserve") ? open(call, asked, legs, id) : null;
             List<Verdict> verdicts = charge(call, id, asked, legs,
@@ -413,7 +430,8 @@ final class Model implements Operations, Administration {
         hold.amounts = new TreeMap<>(asked.amounts);
         hold.counters = legs.stream().map(l -> l.counter).distinct().toList();
         hold.taken = call.at();
-        hold.expires = hold.taken.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl : LONGEST_HOLD);
+        hold.expires = hold.taken.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl
+                : LONGEST_HOLD);
         holds.put(id, hold);
         return hold;
     }
@@ -461,7 +479,6 @@ final class Model implements Operations, Administration {
         requireRoom(asked, legs, c -> uses.applyAsLong(c) + frees.applyAsLong(c));
         Map<Counter, Long> freed = new HashMap<>();
         hold.counters.forEach(c -> freed.put(c, frees.applyAsLong(c)));
-        call.follows(legs);
         hold.state = settles ? Hold.State.SETTLED : late ? Hold.State.EXPIRED : Hold.State.RELEASED;
         OperationId operation = newId(id.tenant());
         List<Verdict> verdicts = charge(call, operation, asked, legs, uses, freed::get);
@@ -487,7 +504,6 @@ final class Model implements Operations, Administration {
                 return denied(asked, legs, null);
             }
             requireRoom(asked, legs, adds);
-            call.follows(legs);
             amounts.forEach((meter, more) -> hold.amounts.merge(meter, more, Long::sum));
             Instant latest = hold.taken.plus(LONGEST_HOLD);
             Instant wanted = now.plus(ttl).isAfter(latest) ? latest : now.plus(ttl);
@@ -495,7 +511,8 @@ final class Model implements Operations, Administration {
             OperationId operation = newId(id.tenant());
             List<Verdict> verdicts = charge(call, operation, asked, legs, c -> 0, adds);
             Hold left = new Hold(id, Hold.State.OPEN, hold.expires);
-            return at -> new Granted(asked.scope, amounts, byMeter(legs, adds), verdicts, at, operation,
+            return at -> new Granted(asked.scope, amounts, byMeter(legs, adds), verdicts, at,
+                    operation,
                     false, false, left);
         }));
     }
@@ -515,9 +532,11 @@ final class Model implements Operations, Administration {
             ToLongFunction<Counter> gives =
                     c -> amounts.isEmpty() ? left.get(c) : amounts.getOrDefault(c.meter, 0L);
             List<Leg> legs = new ArrayList<>();
-            left.keySet().stream().map(c -> legs(new Scope(c.scope), List.of(c))).forEach(legs::addAll);
+            left.keySet().stream().map(c -> legs(new Scope(c.scope), List.of(c)))
+                    .forEach(legs::addAll);
             sort(legs, id.tenant());
-            Set<String> meters = new LinkedHashSet<>(legs.stream().map(l -> l.counter.meter).toList());
+            Set<String> meters = new LinkedHashSet<>(legs.stream().map(l -> l.counter.meter)
+                    .toList());
             meters.addAll(new TreeMap<>(amounts).keySet());
             for (String meter : meters) {
                 long most = left.entrySet().stream().filter(e -> e.getKey().meter.equals(meter))
@@ -527,11 +546,11 @@ final class Model implements Operations, Administration {
                     throw new QuotaException.RefundTooLarge(id, meter, asks, most);
                 }
             }
-            call.follows(legs);
             OperationId operation = newId(id.tenant());
             List<Verdict> verdicts =
                     charge(call, operation, asked, legs, c -> -gives.applyAsLong(c), c -> 0);
-            return at -> new Granted(asked.scope, amounts, byMeter(legs, gives), verdicts, at, operation,
+            return at -> new Granted(asked.scope, amounts, byMeter(legs, gives), verdicts, at,
+                    operation,
                     false, false, null);
         }));
     }
@@ -564,7 +583,8 @@ final class Model implements Operations, Administration {
 
     private void requireRoom(Asked asked, List<Leg> legs, ToLongFunction<Counter> more) {
         for (Leg leg : legs) {
-            if (more.applyAsLong(leg.counter) > Long.MAX_VALUE - leg.counter.used - held(leg.counter)) {
+            long room = Long.MAX_VALUE - leg.counter.used - held(leg.counter);
+            if (more.applyAsLong(leg.counter) > room) {
                 throw new QuotaException.Invalid("amount", asked.amounts, "");
             }
         }
@@ -576,23 +596,28 @@ final class Model implements Operations, Administration {
         Set<Counter> distinct = new LinkedHashSet<>(legs.stream().map(l -> l.counter).toList());
         for (Counter counter : distinct) {
             if (counter.id == 0 && !call.opened.contains(counter)) {
-                counter.billed = legs.stream().anyMatch(l -> l.counter == counter && l.limit.billed());
+                counter.billed = legs.stream().anyMatch(l -> l.counter == counter
+                        && l.limit.billed());
                 call.opened.add(counter);
             }
-            if (uses.applyAsLong(counter) != 0 || holdsMore.applyAsLong(counter) != 0) {
-                call.changed.add(counter);
-            }
+            call.touches(counter);
+            long[] sum = call.sums.computeIfAbsent(counter, c -> new long[2]);
+            sum[0] += uses.applyAsLong(counter);
+            sum[1] += holdsMore.applyAsLong(counter);
             counter.used += uses.applyAsLong(counter);
             if (counter.billed && uses.applyAsLong(counter) != 0) {
-                ledger.add(new Entry(counter, ++counter.entries, asked.verb, uses.applyAsLong(counter),
+                ledger.add(new Entry(counter, ++counter.entries, asked.verb,
+                        uses.applyAsLong(counter),
                         counter.used, operation, call, asked.ref));
             }
         }
         List<Verdict> verdicts = new ArrayList<>();
         for (Leg leg : legs) {
             long more = uses.applyAsLong(leg.counter) + holdsMore.applyAsLong(leg.counter);
-            long over = leg.capacity == null ? 0 : leg.counter.used - leg.capacity + held(leg.counter);
-            boolean reaches = uses.applyAsLong(leg.counter) > 0 && leg.capacity != null && leg.capacity > 0;
+            long over = leg.capacity == null ? 0 : leg.counter.used - leg.capacity
+                    + held(leg.counter);
+            boolean reaches = uses.applyAsLong(leg.counter) > 0 && leg.capacity != null
+                    && leg.capacity > 0;
             List<Integer> crossed = reaches ? crossed(call, operation, leg) : List.of();
             verdicts.add(leg.verdict(Math.max(0, Math.min(over, more)), crossed));
         }
@@ -605,7 +630,8 @@ final class Model implements Operations, Administration {
             boolean known = alerts.stream().anyMatch(a -> a.counter == leg.counter
                     && a.limit.equals(leg.limit.name()) && a.percent == percent
                     && a.capacity == leg.capacity);
-            if (!known && times(leg.counter.used, 100).compareTo(times(leg.capacity, percent)) >= 0) {
+            if (!known && times(leg.counter.used, 100).compareTo(times(leg.capacity,
+                    percent)) >= 0) {
                 crossed.add(percent);
                 alerts.add(new Alarm(leg.counter, leg.limit.name(), percent, leg.capacity,
                         leg.counter.used, operation, call));
@@ -632,7 +658,8 @@ final class Model implements Operations, Administration {
             if (tenant == null || tenant.plan == null || all.isEmpty()) {
                 throw new QuotaException.UnknownTenant(scope.tenant(), "");
             }
-            if (all.stream().noneMatch(l -> l.meter().equals(meter) && l.level() <= scope.level())) {
+            if (all.stream().noneMatch(l -> l.meter().equals(meter)
+                    && l.level() <= scope.level())) {
                 throw new QuotaException.UnknownMeter(scope, meter, "");
             }
         }
@@ -662,7 +689,8 @@ final class Model implements Operations, Administration {
 
     private void sort(List<Leg> legs, String tenant) {
         List<Limit> order = inForce(tenant);
-        legs.sort(Comparator.comparing((Leg l) -> l.limit == null ? order.size() : order.indexOf(l.limit))
+        legs.sort(Comparator.comparing((Leg l) -> l.limit == null ? order.size()
+                : order.indexOf(l.limit))
                 .thenComparing(l -> l.counter.id));
     }
 
@@ -675,10 +703,12 @@ final class Model implements Operations, Administration {
         }
         return fresh.computeIfAbsent(List.of(scope, limit.meter(), limit.window()), k -> {
             Tenant tenant = tenants.get(new Scope(scope).tenant());
-            Windows w = Windows.at(limit.window(), now, tenant.zone == null ? ZoneOffset.UTC : tenant.zone,
+            Windows w = Windows.at(limit.window(), now, tenant.zone == null ? ZoneOffset.UTC
+                    : tenant.zone,
                     tenant.anchor == null ? NO_ANCHOR : tenant.anchor);
             boolean overlaps = newest != null && newest.window.end().isAfter(w.start());
-            return new Counter(scope, limit.meter(), limit.window(), newest == null ? 1 : newest.n + 1,
+            return new Counter(scope, limit.meter(), limit.window(),
+                    newest == null ? 1 : newest.n + 1,
                     overlaps ? new Windows(newest.window.end(), w.end()) : w);
         });
     }
@@ -696,7 +726,8 @@ final class Model implements Operations, Administration {
 
     private Long capacity(Limit limit, String scope) {
         List<Adjustment> over = adjustments.stream()
-                .filter(a -> a.limit.equals(limit.name()) && !a.from.isAfter(now) && a.until.isAfter(now)
+                .filter(a -> a.limit.equals(limit.name()) && !a.from.isAfter(now)
+                && a.until.isAfter(now)
                         && (scope + "/").startsWith(a.scope + "/"))
                 .toList();
         Long capacity = limit.capacityOrNull();

@@ -20,17 +20,17 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
 /**
- * Random programs of all verbs, plan changes and clock steps, on the engine and on a model in memory:
- * all answers and errors must be the same, and at the end all rows.
+ * Random programs of all verbs, plan changes and clock steps, on the engine and on a model in
+ * memory: all answers and errors must be the same, and at the end all rows.
  *
  * <p>{@code -Dpgquota.model.programs=N} runs that many; {@code -Dpgquota.model.seed=S} begins with
  * that one, so with {@code programs=1} it runs again what has failed.
  */
 class ModelTest {
 
-    private static final int PROGRAMS = Integer.getInteger("pgquota.model.programs", 2000);
-    private static final long SEED = Long.getLong("pgquota.model.seed", System.nanoTime());
-    /** A session has a clock of its own, and a program's tenants are its own, so two can run at once. */
+    private static final int PROGRAMS = Integer.getInteger("pgquota.model.programs", 1000);
+    private static final long SEED = Long.getLong("pgquota.model.seed", 20_261_124);
+    /** A session has its own clock and a program its own tenants, so two can run at once. */
     private static final int SESSIONS = 2;
 
     private final AtomicInteger next = new AtomicInteger();
@@ -71,7 +71,8 @@ class ModelTest {
                     next.set(PROGRAMS);
                     List<Step> few = shrink(one, quotas, start, steps);
                     return "seed " + (SEED + i) + ", from " + start + "\n"
-                            + few.stream().map(s -> "  " + s).collect(Collectors.joining("\n")) + "\n"
+                            + few.stream().map(s -> "  " + s).collect(Collectors.joining("\n"))
+                            + "\n"
                             + Program.difference(one, quotas, start, few);
                 }
             }
@@ -80,7 +81,8 @@ class ModelTest {
     }
 
     /** Drops steps and parts of steps for as long as the program still fails. */
-    private static List<Step> shrink(HikariDataSource one, Quotas quotas, Instant start, List<Step> steps)
+    private static List<Step> shrink(HikariDataSource one, Quotas quotas, Instant start,
+            List<Step> steps)
             throws Exception {
         List<Step> best = steps;
         for (boolean smaller = true; smaller; ) {
@@ -96,11 +98,12 @@ class ModelTest {
         return best;
     }
 
-    private static boolean fails(HikariDataSource one, Quotas quotas, Instant start, List<Step> steps) {
+    private static boolean fails(HikariDataSource one, Quotas quotas, Instant start,
+            List<Step> steps) {
         try {
             return Program.difference(one, quotas, start, steps) != null;
         } catch (Exception e) {
-            return false; // it no longer makes sense, such as a tenant of a plan that is not published
+            return false; // it makes no sense any longer: a tenant of a plan that is not published
         }
     }
 

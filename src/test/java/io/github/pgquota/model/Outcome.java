@@ -14,9 +14,11 @@ final class Outcome {
 
     static String text(Object outcome) {
         if (outcome instanceof Granted g) {
-            return "granted " + new TreeMap<>(g.granted()) + " of " + new TreeMap<>(g.asked()) + " for "
+            return "granted " + new TreeMap<>(g.granted()) + " of " + new TreeMap<>(g.asked())
+                    + " for "
                     + g.scope() + " at " + g.at() + " operation " + g.operationOrNull()
-                    + (g.replayed() ? " replayed" : "") + (g.late() ? " late" : "") + " " + g.holdOrNull()
+                    + (g.replayed() ? " replayed" : "") + (g.late() ? " late" : "") + " "
+                    + g.holdOrNull()
                     + lines(g.limits());
         } else if (outcome instanceof Denied d) {
             return "denied " + new TreeMap<>(d.asked()) + " for " + d.scope() + " at " + d.at()
@@ -45,7 +47,8 @@ final class Outcome {
         } else if (e instanceof QuotaException.HoldEnded h) {
             return "HoldEnded " + h.hold() + " " + h.state();
         } else if (e instanceof QuotaException.RefundTooLarge r) {
-            return "RefundTooLarge " + r.operation() + " " + r.asked() + " of " + r.refundable() + " " + r.meter();
+            return "RefundTooLarge " + r.operation() + " " + r.asked() + " of " + r.refundable()
+                    + " " + r.meter();
         } else if (e instanceof QuotaException.KeyConflict k) {
             return "KeyConflict " + k.key() + " in " + k.field();
         } else if (e instanceof QuotaException.KeyExpired k) {

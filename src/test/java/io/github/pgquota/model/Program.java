@@ -77,7 +77,8 @@ final class Program {
         }
         if (wanted instanceof Granted w && got instanceof Granted g) {
             learn(w, g);
-        } else if (wanted instanceof List<?> w && got instanceof List<?> g && w.size() == g.size()) {
+        } else if (wanted instanceof List<?> w && got instanceof List<?> g
+                && w.size() == g.size()) {
             learnAll(w, g);
         } else if (wanted instanceof QuotaException.Partial w
                 && got instanceof QuotaException.Partial g
@@ -106,7 +107,8 @@ final class Program {
     }
 
     private void learn(Granted wanted, Granted got) {
-        if (wanted.replayed() || wanted.operationOrNull() == null || got.operationOrNull() == null) {
+        if (wanted.replayed() || wanted.operationOrNull() == null
+                || got.operationOrNull() == null) {
             return;
         }
         ids.putIfAbsent(got.operation().uuid().toString(), wanted.operation().uuid().toString());
@@ -123,7 +125,8 @@ final class Program {
     }
 
     /**
-     * Back no further than the last expiry that was seen: whether a hold lives again that somebody may
+     * Back no further than the last expiry that was seen: whether a hold lives again that somebody
+     * may
      * have ended is not promised.
      */
     private Instant target(Step.Clock clock) {
@@ -132,7 +135,8 @@ final class Program {
             List<Instant> ahead = Stream.concat(
                     model.counters.stream().map(c -> c.window.end()),
                     model.holds.values().stream().map(h -> h.expires))
-                    .filter(t -> t != null && t.isAfter(now) && t.isBefore(now.plus(100, ChronoUnit.DAYS)))
+                    .filter(t -> t != null && t.isAfter(now) && t.isBefore(now.plus(100,
+                    ChronoUnit.DAYS)))
                     .sorted().distinct().toList();
             if (!ahead.isEmpty()) {
                 Instant end = ahead.get(clock.boundary() % ahead.size());
@@ -167,11 +171,14 @@ final class Program {
     private void lines(List<String> lines) {
         for (Model.Counter c : model.counters) {
             lines.add(words("counter", name(c), micros(c.window.start()), micros(c.window.end()),
-                    c.billed ? "t" : "f", "used", c.used, "held", model.held(c), "entries", c.entries));
+                    c.billed ? "t" : "f", "used", c.used, "held", model.held(c), "entries",
+                    c.entries));
         }
         for (Model.Entry e : model.ledger) {
-            lines.add(words("ledger", name(e.counter()), e.number(), e.verb(), e.amount(), e.usedAfter(),
-                    micros(e.call().at()), e.operation().uuid(), e.ref() == null ? "null" : e.ref().uuid()));
+            lines.add(words("ledger", name(e.counter()), e.number(), e.verb(), e.amount(),
+                    e.usedAfter(),
+                    micros(e.call().at()), e.operation().uuid(), e.ref() == null ? "null" : e.ref()
+                    .uuid()));
         }
         for (Model.Held h : model.holds.values()) {
             lines.add(words("hold", h.id.uuid(), h.scope, braces(h.amounts.keySet()),
@@ -183,7 +190,8 @@ final class Program {
             }
         }
         for (Model.Alarm a : model.alerts) {
-            lines.add(words("alert", name(a.counter()), a.limit(), a.percent(), a.capacity(), a.used(),
+            lines.add(words("alert", name(a.counter()), a.limit(), a.percent(), a.capacity(),
+                    a.used(),
                     a.operation().uuid(), micros(a.call().at())));
         }
         model.keys.forEach((key, first) -> lines.add(words("key", key.get(1), first.asked().verb(),

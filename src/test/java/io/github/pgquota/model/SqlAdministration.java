@@ -19,7 +19,8 @@ import java.util.UUID;
 import javax.sql.DataSource;
 
 /**
- * Administration of the database under test: by the API, but in one statement where the API would be
+ * Administration of the database under test: by the API, but in one statement where the API would
+ * be
  * several, or would refuse what the engine must bear.
  */
 record SqlAdministration(DataSource dataSource, Quotas quotas) implements Administration {
@@ -39,11 +40,14 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
     }
 
     @Override
-    public void tenant(String tenant, String plan, ZoneId zone, LocalDateTime anchor) throws SQLException {
+    public void tenant(String tenant, String plan, ZoneId zone,
+            LocalDateTime anchor) throws SQLException {
         run("insert into pgquota.tenant (tenant, plan, zone, anchor) values (?, ?, ?, "
                         + "coalesce(?::timestamp, '2001-01-01')) on conflict (tenant) do update "
-                        + "set plan = excluded.plan, zone = excluded.zone, anchor = excluded.anchor",
-                tenant, plan, zone == null ? null : zone.getId(), anchor == null ? null : anchor.toString());
+                        + "set plan = excluded.plan, zone = excluded.zone, anchor = "
+                        + "excluded.anchor",
+                tenant, plan, zone == null ? null : zone.getId(), anchor == null ? null
+                : anchor.toString());
     }
 
     @Override
@@ -51,9 +55,12 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
             Scope scope, String limit, boolean boost, Long capacity, Instant from, Instant until)
             throws SQLException {
         UUID id = UUID.randomUUID();
-        run("insert into pgquota.adjustment (tenant, id, scope, limit_name, kind, capacity, from_at, until_at, "
-                        + "made_at) values (?, ?, ?, ?, ?, ?, ?, ?, clock_timestamp())", scope.tenant(), id,
-                scope.path(), limit, boost ? "boost" : "override", capacity, from.atOffset(ZoneOffset.UTC),
+        run("insert into pgquota.adjustment (tenant, id, scope, limit_name, kind, capacity, "
+                + "from_at, until_at, "
+                        + "made_at) values (?, ?, ?, ?, ?, ?, ?, ?, clock_timestamp())",
+                        scope.tenant(), id,
+                scope.path(), limit, boost ? "boost" : "override", capacity,
+                from.atOffset(ZoneOffset.UTC),
                 until.atOffset(ZoneOffset.UTC));
         return id;
     }
@@ -94,8 +101,10 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
             statement.execute("alter table pgquota.tenant disable trigger checks");
             // lines() asks for a tenant's rows, the library does not
             statement.execute("create index on pgquota.ledger (tenant)");
-            statement.execute("create function public.micros(timestamptz) returns text language sql immutable as "
-                    + "$$ select case when isfinite($1) then (extract(epoch from $1) * 1000000)::bigint::text "
+            statement.execute("create function public.micros(timestamptz) returns text language "
+                    + "sql immutable as "
+                    + "$$ select case when isfinite($1) then (extract(epoch from $1) * "
+                    + "1000000)::bigint::text "
                     + "else 'null' end $$");
         }
     }
@@ -107,10 +116,12 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
                  c as (select c.*, concat_ws(' ', scope, meter, per, row_number() over (
                                   partition by tenant, scope, meter, per order by start_at)) as name
                          from pgquota.counter c join t using (tenant))
-            select concat_ws(' ', 'counter', name, public.micros(start_at), public.micros(end_at), billed,
+            select concat_ws(' ', 'counter', name, public.micros(start_at), public.micros(end_at),
+                billed,
                              'used', used, 'held', held - coalesce(
                                  (select sum(i.amount) from pgquota.hold_item i, n
-                                   where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= n.now), 0),
+                                   where i.tenant = c.tenant and i.counter = c.id and i.expires_at
+                                       <= n.now), 0),
                              'entries', entries)
               from c
             union all
@@ -118,16 +129,19 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
                              public.micros(l.at), l.operation, coalesce(l.ref::text, 'null'))
               from pgquota.ledger l join c on c.tenant = l.tenant and c.id = l.counter
             union all
-            select concat_ws(' ', 'hold', h.id, h.scope, h.meters, h.amounts, public.micros(h.taken_at),
+            select concat_ws(' ', 'hold', h.id, h.scope, h.meters, h.amounts,
+                public.micros(h.taken_at),
                              public.micros(h.expires_at),
-                             case when h.state = 'open' and h.expires_at <= n.now then 'expired' else h.state end)
+                             case when h.state = 'open' and h.expires_at <= n.now then 'expired'
+                                 else h.state end)
               from pgquota.hold h join t using (tenant) cross join n
             union all
             select concat_ws(' ', 'item', c.name, i.hold, i.amount, public.micros(i.expires_at))
               from pgquota.hold_item i join c on c.tenant = i.tenant and c.id = i.counter
               join n on n.now < i.expires_at
             union all
-            select concat_ws(' ', 'alert', c.name, a.limit_name, a.percent, a.capacity, a.used, a.operation,
+            select concat_ws(' ', 'alert', c.name, a.limit_name, a.percent, a.capacity, a.used,
+                a.operation,
                              public.micros(a.at))
               from pgquota.alert a join c on c.tenant = a.tenant and c.id = a.counter
             union all

@@ -41,12 +41,14 @@ sealed interface Step {
         }
 
         Request own(Request request) {
-            return new Request(new Scope(own(request.scope().path())), request.amounts(), request.key());
+            return new Request(new Scope(own(request.scope().path())), request.amounts(),
+                    request.key());
         }
 
         OperationId pick(List<OperationId> from, int number) {
             return from.isEmpty() || number < 0
-                    ? new OperationId(own("A"), UUID.fromString("01900000-0000-7000-8000-000000000000"))
+                    ? new OperationId(own("A"),
+                    UUID.fromString("01900000-0000-7000-8000-000000000000"))
                     : from.get(number % from.size());
         }
     }
@@ -94,7 +96,8 @@ sealed interface Step {
     }
 
     /** An override or a boost. */
-    record Adjust(String scope, String limit, boolean boost, Long capacity, Duration in, Duration lasts)
+    record Adjust(String scope, String limit, boolean boost, Long capacity, Duration in,
+            Duration lasts)
             implements Step {
         @Override
         public Object run(Side side) throws Exception {
@@ -190,7 +193,8 @@ sealed interface Step {
 
         @Override
         public List<Step> smaller() {
-            return Step.smaller(amounts).stream().map(a -> (Step) new Extend(hold, a, ttl, key)).toList();
+            return Step.smaller(amounts).stream().map(a -> (Step) new Extend(hold, a, ttl, key))
+                    .toList();
         }
     }
 
@@ -203,7 +207,8 @@ sealed interface Step {
 
         @Override
         public List<Step> smaller() {
-            return Step.smaller(amounts).stream().map(a -> (Step) new Refund(operation, a, key)).toList();
+            return Step.smaller(amounts).stream().map(a -> (Step) new Refund(operation, a, key))
+                    .toList();
         }
     }
 
@@ -221,7 +226,8 @@ sealed interface Step {
             smaller.add(request.key(null));
         }
         if (request.amounts().size() > 1) {
-            smaller(request.amounts()).forEach(a -> smaller.add(new Request(request.scope(), a, request.key())));
+            smaller(request.amounts()).forEach(a -> smaller.add(new Request(request.scope(), a,
+                    request.key())));
         }
         return smaller;
     }

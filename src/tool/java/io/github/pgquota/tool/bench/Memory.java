@@ -1,6 +1,7 @@
 package io.github.pgquota.tool.bench;
 
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.ExecutorService;
@@ -11,6 +12,8 @@ import java.util.concurrent.Future;
 final class Memory {
 
     private static final int THREADS = 8;
+    private static final int MIX = 64;
+    private static final int DENIED = 4;
     private static final double MEGABYTE = 1 << 20;
 
     private final List<Contender> contenders;
@@ -29,19 +32,16 @@ final class Memory {
     }
 
     /**
-     * Calls until each of the given numbers is reached. Most calls are unkeyed consumes and denials,
-     * one in 16 is keyed and one a reservation, so that nothing can be kept by scope, key or hold.
+     * Calls until each of the given numbers is reached. Most are unkeyed consumes, the quickest; a
+     * few are denied, keyed, or a reservation, so that nothing can be kept by scope, key or hold.
      */
     static List<Reading> measure(Stage stage, long... calls) throws Exception {
         Contender spread = Contenders.spread(Line.of("spread", "direct", THREADS), stage);
         Contender denied = Contenders.denied(Line.of("denied", "direct", THREADS), stage);
-        List<Contender> mix = new ArrayList<>();
-        for (int i = 0; i < 7; i++) {
-            mix.add(spread);
-            mix.add(denied);
-        }
+        List<Contender> mix = new ArrayList<>(Collections.nCopies(DENIED, denied));
         mix.add(Contenders.keyed(Line.of("keyed", "direct", THREADS), stage));
         mix.add(Contenders.reserve(Line.of("reserve", "direct", THREADS), stage));
+        mix.addAll(Collections.nCopies(MIX - mix.size(), spread));
         return new Memory(mix).measure(calls);
     }
 

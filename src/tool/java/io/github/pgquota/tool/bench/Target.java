@@ -21,7 +21,7 @@ record Target(String what, Spread figure, String format, double least, double mo
     }
 
     static Target between(double least, double most, String what, Spread figure) {
-        return new Target(what, figure, "%.1f", least, most);
+        return new Target(what, figure, "%.2f", least, most);
     }
 
     boolean reached() {

@@ -75,7 +75,7 @@ public class HoldItem extends TableImpl<HoldItemRecord> {
     /**
      * The column <code>pgquota.hold_item.amount</code>.
      */
-    public final TableField<HoldItemRecord, Long> AMOUNT = createField(DSL.name("amount"), Domains.AMOUNT.getDataType().nullable(false), this, "");
+    public final TableField<HoldItemRecord, Long> AMOUNT = createField(DSL.name("amount"), Domains.TALLY.getDataType().nullable(false), this, "");
 
     private HoldItem(Name alias, Table<HoldItemRecord> aliased) {
         this(alias, aliased, (Field<?>[]) null, null);
