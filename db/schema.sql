@@ -2066,7 +2066,7 @@ begin
               from (select distinct i.tenant, i.counter from pgquota.hold_item i
                      where i.expires_at <= v_now limit p_most) i
               join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
-             order by c.id for no key update of c skip locked) l;
+             order by c.scope, c.meter, c.per, c.start_at for no key update of c skip locked) l;
     if v_ids is not null then
       v_done := pgquota.reap(v_tenants, v_ids, v_now);
     end if;

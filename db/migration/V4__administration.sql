@@ -261,7 +261,7 @@ insert into pgquota.mark (name, at) values
   ('ledger_from', '-infinity'), ('keys_until', '-infinity'), ('windows_at', '-infinity');
 
 -- Sets the running windows of a scope and all below it back to zero, and returns the counters as they
--- were. Counters are locked in the order of their ids, as in pgquota.apply. Holds stay.
+-- were. Counters are locked in the order of their keys, as in pgquota.apply. Holds stay.
 create function pgquota.reset(p_scope text, p_dry_run boolean default false)
   returns table (name text, meter text, scope text, mode text, per text, capacity bigint,
                  used bigint, held bigint, start_at timestamptz, end_at timestamptz)
@@ -558,7 +558,7 @@ begin
               from (select distinct i.tenant, i.counter from pgquota.hold_item i
                      where i.expires_at <= v_now limit p_most) i
               join pgquota.counter c on c.tenant = i.tenant and c.id = i.counter
-             order by c.id for no key update of c skip locked) l;
+             order by c.scope, c.meter, c.per, c.start_at for no key update of c skip locked) l;
     if v_ids is not null then
       v_done := pgquota.reap(v_tenants, v_ids, v_now);
     end if;
