@@ -33,12 +33,6 @@ final class SqlStates {
         return is(e, "25006");
     }
 
-    /** What was asked for cannot be, whoever asks and however often. */
-    static boolean isRefusal(SQLException e) {
-        String state = state(e);
-        return state.startsWith("22") || state.startsWith("23") || state.startsWith("PQ");
-    }
-
     /** No connection could be had, so nothing was sent. */
     static QuotaException noConnection(SQLException e) {
         String state = state(e);
