@@ -1430,7 +1430,7 @@ AS $function$
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
    where h.tenant = p_tenant and h.id = p_hold
-   order by r.ord, c.id
+   order by r.ord, c.scope, c.meter, c.per, c.start_at
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.is_per(p_per text)
@@ -1751,7 +1751,7 @@ AS $function$
     left join lateral (select * from unnest(pgquota.resolve(array[c.scope], '{1}', '{null}', '{0}', p_now)) r
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
-   order by r.ord, c.id
+   order by r.ord, c.scope, c.meter, c.per, c.start_at
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.repair(p_tenant text)

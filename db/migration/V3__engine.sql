@@ -159,7 +159,7 @@ as $$
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
    where h.tenant = p_tenant and h.id = p_hold
-   order by r.ord, c.id
+   order by r.ord, c.scope, c.meter, c.per, c.start_at
 $$;
 
 -- The counters that an operation charged, and what is left to give back of each.
@@ -188,7 +188,7 @@ as $$
     left join lateral (select * from unnest(pgquota.resolve(array[c.scope], '{1}', '{null}', '{0}', p_now)) r
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
-   order by r.ord, c.id
+   order by r.ord, c.scope, c.meter, c.per, c.start_at
 $$;
 
 -- Why no limit applies to a meter: the status of such a change.

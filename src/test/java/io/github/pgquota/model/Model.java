@@ -691,7 +691,8 @@ final class Model implements Operations, Administration {
         List<Limit> order = inForce(tenant);
         legs.sort(Comparator.comparing((Leg l) -> l.limit == null ? order.size()
                 : order.indexOf(l.limit))
-                .thenComparing(l -> l.counter.id));
+                .thenComparing(l -> l.counter.scope).thenComparing(l -> l.counter.meter)
+                .thenComparing(l -> l.counter.per.text()).thenComparing(l -> l.counter.n));
     }
 
     /** The newest counter while it runs, whatever zone, anchor or clock say; else the next one. */
