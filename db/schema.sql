@@ -158,7 +158,7 @@ grant select on pgquota.counter to pgquota_admin;
 
 CREATE UNIQUE INDEX counter_current ON pgquota.counter USING btree (tenant, scope, meter, per) WHERE current;
 
-CREATE UNIQUE INDEX counter_window ON pgquota.counter USING btree (tenant, scope, meter, per, start_at);
+CREATE INDEX counter_window ON pgquota.counter USING btree (tenant, scope, meter, per, start_at);
 
 CREATE TRIGGER check_row BEFORE INSERT ON pgquota.counter FOR EACH ROW EXECUTE FUNCTION pgquota.check_counter();
 

@@ -159,7 +159,8 @@ create table pgquota.counter (
   primary key (tenant, id)
 ) with (fillfactor = 50);
 create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;
-create unique index counter_window on pgquota.counter (tenant, scope, meter, per, start_at);
+-- Not unique: two openers must collide on the index above, which the engine waits on, and on no other.
+create index counter_window on pgquota.counter (tenant, scope, meter, per, start_at);
 
 create function pgquota.check_counter() returns trigger
   language plpgsql
