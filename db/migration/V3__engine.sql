@@ -364,7 +364,6 @@ declare
   v_d bigint;
   v_u bigint;
   v_h bigint;
-  v_e bigint;
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
   -- rows to write

@@ -3,7 +3,6 @@ package io.github.pgquota.internal;
 import io.github.pgquota.Operations;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.util.List;
 
 /** The verbs inside the caller's transaction: uses that connection, never commits or rolls back. */
 final class Joined extends Verbs implements Operations {
@@ -12,11 +11,6 @@ final class Joined extends Verbs implements Operations {
 
     Joined(Connection connection) {
         this.connection = connection;
-    }
-
-    @Override
-    List<List<Row>> run(List<Change> changes) {
-        return read(c -> Store.apply(c, changes));
     }
 
     @Override

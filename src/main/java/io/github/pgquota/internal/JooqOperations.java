@@ -3,7 +3,6 @@ package io.github.pgquota.internal;
 import io.github.pgquota.Operations;
 import io.github.pgquota.Quotas;
 import java.sql.Connection;
-import java.util.List;
 import java.util.Objects;
 import org.jooq.Configuration;
 
@@ -16,11 +15,6 @@ public final class JooqOperations extends Verbs implements Operations {
     public JooqOperations(Quotas quotas, Configuration configuration) {
         Objects.requireNonNull(quotas, "quotas");
         this.configuration = Objects.requireNonNull(configuration, "configuration");
-    }
-
-    @Override
-    List<List<Row>> run(List<Change> changes) {
-        return read(c -> Store.apply(c, changes));
     }
 
     @Override

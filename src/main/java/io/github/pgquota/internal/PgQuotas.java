@@ -7,7 +7,6 @@ import io.github.pgquota.Quotas;
 import io.github.pgquota.Reports;
 import io.github.pgquota.Upkeep;
 import java.sql.Connection;
-import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.Executor;
 import javax.sql.DataSource;
@@ -23,11 +22,6 @@ public final class PgQuotas extends Verbs implements Quotas {
     public PgQuotas(DataSource dataSource, @Nullable Executor executor) {
         this.database = new Database(dataSource);
         this.async = new Async(this, executor);
-    }
-
-    @Override
-    List<List<Row>> run(List<Change> changes) {
-        return database.single(connection -> Store.apply(connection, changes));
     }
 
     @Override

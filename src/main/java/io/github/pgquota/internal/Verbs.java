@@ -18,9 +18,11 @@ import org.jspecify.annotations.Nullable;
 abstract class Verbs implements Operations {
 
     /** Sends changes to the database and returns their answers. */
-    abstract List<List<Row>> run(List<Change> changes);
+    private List<List<Row>> run(List<Change> changes) {
+        return read(connection -> Store.apply(connection, changes));
+    }
 
-    /** Reads on a connection. */
+    /** Runs one statement on the view's connection. */
     abstract <T> T read(Sql<T> reader);
 
     @Override
