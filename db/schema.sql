@@ -19,6 +19,7 @@ create type pgquota.answer as (
   late boolean,
   hold_state text,
   expires_at timestamp with time zone,
+  ord integer,
   limit_name text,
   meter text,
   scope text,
@@ -34,7 +35,9 @@ create type pgquota.answer as (
   granted bigint,
   overage bigint,
   crossed integer[],
-  message text
+  message text,
+  counter bigint,
+  entry bigint
 );
 comment on type pgquota.answer is 'One answer of the engine; an answer over several limits is several rows with the same change';
 
@@ -73,11 +76,22 @@ create type pgquota.leg as (
   start_at timestamp with time zone,
   end_at timestamp with time zone,
   last_at timestamp with time zone,
+  expiry_at timestamp with time zone,
   took bigint
 );
 
 create domain pgquota.name as text
   constraint name_check CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\s|\s$'::text)));
+
+create type pgquota.part as (
+  du bigint,
+  dh bigint,
+  entries integer,
+  room bigint,
+  quiet_below numeric,
+  thresholds integer[],
+  answer pgquota.answer
+);
 
 create domain pgquota.tally as bigint
   constraint tally_check CHECK ((VALUE >= 0));
@@ -152,6 +166,7 @@ create table pgquota.counter (
   held pgquota.tally default 0 not null,
   entries pgquota.tally default 0 not null,
   last_at timestamp with time zone not null,
+  expiry_at timestamp with time zone default 'infinity'::timestamp with time zone not null,
   constraint counter_pkey PRIMARY KEY (tenant, id)
 ) with (fillfactor=50); -- owner pgquota_owner
 grant select on pgquota.counter to pgquota_admin;
@@ -270,10 +285,18 @@ CASE
     ELSE NULL::bigint
 END) stored,
   mode text collate "C" not null,
+  stop bigint generated always as (COALESCE(
+CASE
+    WHEN ((mode = 'enforce'::text) AND (overage IS NOT NULL)) THEN ((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))
+    ELSE NULL::bigint
+END, '9223372036854775807'::bigint)) stored,
   billed boolean not null,
   thresholds integer[] default '{}'::integer[] not null,
   quiet_below numeric generated always as ((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) stored,
+  calm bigint generated always as (LEAST((capacity)::bigint, ((ceil((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)))::bigint - 1), '9223372036854775807'::bigint)) stored,
+  leads boolean default false not null,
   alone boolean default false not null,
+  shared boolean default false not null,
   message text,
   constraint plan_limit_check CHECK ((until_at >= from_at)),
   constraint plan_limit_level_check CHECK (((level >= 0) AND (level <= 8))),
@@ -290,7 +313,7 @@ comment on column pgquota.plan_limit.until_at is 'when the next version takes ov
 grant select on pgquota.plan_limit to pgquota_admin;
 grant select on pgquota.plan_limit to pgquota_app;
 
-CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, meter, until_at);
+CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, until_at, level, meter, per);
 
 CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_limit FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 
@@ -524,6 +547,277 @@ begin
   return v_made;
 end $function$; -- owner pgquota_owner
 
+CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[])
+ RETURNS SETOF pgquota.answer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET join_collapse_limit TO '1'
+AS $function$
+declare
+  c_most constant bigint := 9223372036854775807;
+  v_tenant constant text := split_part(p_scope, '/', 1);
+  v_now timestamptz := pgquota.clock();
+  v_at timestamptz;
+  v_op uuid;
+  v_state text;           -- what becomes of the hold
+  v_ttl interval;
+  v_expires timestamptz;  -- and when
+  v_amounts bigint[];
+  v_parts pgquota.part[]; -- in the order of locks
+  v_part pgquota.part;
+  v_plain boolean;        -- counters are open, nothing has expired
+  v_denied boolean;
+  v_done int := 0;        -- parts that are charged
+  v_entry bigint;
+  v_last timestamptz;
+  v_loud boolean := false; -- a threshold may have been reached
+  v_alerts pgquota.alert[];
+  v_reached pgquota.alert[];
+  v_answers pgquota.answer[];
+  v_answer pgquota.answer;
+begin
+  <<short>>
+  begin
+    if p_key is not null then
+      select not exists (select from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key)
+             and coalesce(pgquota.key_time(p_key) >= v_now - pgquota.exactly(z.key_retention), true)
+        into v_plain from pgquota.setting z;
+      exit short when not v_plain;
+    end if;
+    if p_verb = 'reserve' then
+      v_state := 'open';
+      select least(p_ttl * interval '1 millisecond', pgquota.exactly(z.longest_hold))
+        into v_ttl from pgquota.setting z where p_ttl > 0;
+      exit short when not found;
+    end if;
+
+    if p_verb in ('consume', 'record', 'reserve') and p_ref is null
+       and cardinality(p_meter) = 1 and p_amount[1] between 1 and 4611686018427387904 then
+      -- The heart: one limit, below its capacity and its thresholds. If somebody else was at the counter, the
+      -- guard is checked on its newest version.
+      v_expires := v_now + v_ttl;
+      update pgquota.counter c
+         set used = c.used + case when v_state is null then p_amount[1] else 0 end,
+             held = c.held + case when v_state is null then 0 else p_amount[1] end,
+             entries = c.entries + (c.billed and v_state is null)::int,
+             last_at = greatest(c.last_at, v_now),
+             expiry_at = least(c.expiry_at, v_expires)
+        from pgquota.plain_limits(p_scope, v_now) l
+       where l.meter = p_meter[1] and l.alone
+         and c.tenant = v_tenant and c.scope = pgquota.cut(p_scope, l.level) and c.meter = p_meter[1]
+         and c.per = l.per and c.current and c.end_at > pgquota.clock() and c.expiry_at > v_now
+         and p_amount[1] <= l.calm - c.used - c.held
+      returning 1, 'granted', null, pgquota.operation_id(c.last_at), c.last_at, false, false, v_state,
+                v_expires, l.ord, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling, c.used,
+                c.held, c.start_at, c.end_at, true, p_amount[1], 0, '{}', l.message, c.id,
+                case when c.billed and v_state is null then c.entries end
+        into v_answer;
+      if found then
+        if p_key is null and v_answer.entry is null and v_state is null then
+          return next v_answer; -- nothing but the counter is written
+          return;
+        end if;
+        v_done := 1;
+        v_at := v_answer.at;
+        v_op := v_answer.operation;
+        v_answers := array[v_answer];
+        v_parts := array[row(case when v_state is null then p_amount[1] else 0 end,
+                             case when v_state is null then 0 else p_amount[1] end,
+                             (v_answer.entry is not null)::int, null, null, null, v_answer)::pgquota.part];
+      end if;
+    end if;
+
+    if v_done = 0 then
+      v_now := pgquota.clock(); -- the heart may have waited
+      v_expires := v_now + v_ttl;
+      if p_verb in ('settle', 'release') and p_key is null then
+        v_state := case p_verb when 'settle' then 'settled' else 'released' end;
+        select array_agg(row(a.amount, -i.amount, (c.billed and a.amount > 0)::int, c_most, l.quiet_below,
+                             l.thresholds,
+                             row(1, 'granted', null, null, v_now, false, false, v_state, h.expires_at,
+                                 l.ord, l.name, l.meter, c.scope, l.mode, l.per, l.capacity, l.ceiling,
+                                 c.used, c.held, c.start_at, c.end_at, true, a.amount, 0, '{}', l.message,
+                                 c.id, null)::pgquota.answer)::pgquota.part
+                         order by c.scope, c.meter, c.per, c.start_at),
+               not bool_or(l.shared or a.amount not between 0 and 4611686018427387904)
+                 and count(*) = min(cardinality(h.counters)) and cardinality(p_meter) = cardinality(p_amount),
+               false, min(h.expires_at), min(h.amounts)
+          into v_parts, v_plain, v_denied, v_expires, v_amounts
+          from pgquota.hold h
+         cross join lateral unnest(h.counters) u (counter)
+          join pgquota.counter c on c.tenant = v_tenant and c.id = u.counter and c.expiry_at > v_now
+          join pgquota.hold_item i
+            on i.tenant = v_tenant and i.counter = c.id and i.expires_at = h.expires_at and i.hold = h.id
+         cross join lateral (
+               select case when p_verb = 'release' then 0
+                           else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
+         cross join lateral pgquota.plain_limits(h.scope, v_now) l
+         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open' and h.expires_at > v_now
+           and p_meter <@ h.meters
+           and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level);
+      elsif p_verb in ('consume', 'record', 'check', 'reserve') and p_ref is null then
+        select array_agg(row(case when v_state is null then a.amount else 0 end,
+                             case when v_state is null then 0 else a.amount end,
+                             (c.billed and v_state is null)::int,
+                             case when p_verb = 'record' then c_most else l.stop end, l.quiet_below,
+                             l.thresholds,
+                             row(1, 'granted', null, null, v_now, false, false, v_state, v_expires, l.ord,
+                                 l.name, l.meter, c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used,
+                                 c.held, c.start_at, c.end_at,
+                                 coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0,
+                                 '{}', l.message, c.id, null)::pgquota.answer)::pgquota.part
+                         order by l.until_at, l.level, l.meter, l.per),
+               not bool_or(l.shared or c.id is null or a.amount not between 1 and 4611686018427387904)
+                 and count(*) filter (where l.leads) = cardinality(p_meter)
+                 and cardinality(p_meter) = cardinality(p_amount),
+               bool_or(l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held) and p_verb <> 'record'
+          into v_parts, v_plain, v_denied
+          from pgquota.plain_limits(p_scope, v_now) l
+         cross join lateral (select p_amount[array_position(p_meter, l.meter::text)]) a (amount)
+          left join pgquota.counter c
+            on c.tenant = v_tenant and c.scope = pgquota.cut(p_scope, l.level) and c.meter = l.meter
+           and c.per = l.per and c.current and c.end_at > v_now and c.expiry_at > v_now
+         where l.meter = any (p_meter);
+      end if;
+      exit short when v_parts is null or not v_plain;
+
+      if v_denied or p_verb = 'check' then
+        -- A stricter caller looks through an old snapshot: a lock tells whether its denial still stands.
+        exit short when v_denied and current_setting('transaction_isolation') <> 'read committed';
+        if p_key is not null then
+          -- a rival may have been answered since the look at the keys, and have filled the counter
+          perform from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key;
+          exit short when found;
+        end if;
+        foreach v_part in array v_parts loop
+          v_answer := v_part.answer;
+          if v_denied then
+            v_answer.status := 'denied';
+            v_answer.granted := 0;
+            v_answer.hold_state := null;
+            v_answer.expires_at := null;
+          end if;
+          return next v_answer;
+        end loop;
+        return;
+      end if;
+
+      -- The same for each counter, in the order of their names.
+      v_at := v_now;
+      v_op := pgquota.operation_id(v_now);
+      foreach v_part in array v_parts loop
+        v_answer := v_part.answer;
+        v_answer.operation := v_op;
+        update pgquota.counter c
+           set used = c.used + v_part.du, held = c.held + v_part.dh, entries = c.entries + v_part.entries,
+               last_at = greatest(c.last_at, v_now),
+               expiry_at = case when c.held + v_part.dh = 0 then 'infinity'
+                                else least(c.expiry_at, v_expires) end
+         where c.tenant = v_tenant and c.id = v_answer.counter and c.expiry_at > v_now
+           and (c.current and c.end_at > pgquota.clock() or v_part.dh < 0) and -v_part.dh <= c.held
+           and v_part.du + v_part.dh <= v_part.room - c.used - c.held
+        returning c.used, c.held, c.entries, c.last_at into v_answer.used, v_answer.held, v_entry, v_last;
+        exit short when not found;
+        v_at := greatest(v_at, v_last);
+        if v_part.entries > 0 then
+          v_answer.entry := v_entry;
+        end if;
+        if v_answer.used > v_answer.capacity - v_answer.held or not v_answer.fits then
+          v_answer.overage := greatest(0, least(v_part.du + v_part.dh,
+                                                v_answer.used - v_answer.capacity + v_answer.held));
+          v_answer.fits := v_part.du + v_part.dh <= 0
+                           or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
+        end if;
+        v_done := v_done + 1;
+        v_answers[v_done] := v_answer;
+        v_loud := v_loud or v_answer.used >= v_part.quiet_below and v_part.du > 0;
+      end loop;
+    end if;
+
+    if v_at > v_answers[1].at then
+      -- Others were at the counters since: this operation comes after theirs, on all its counters.
+      v_op := pgquota.operation_id(v_at);
+      for g in 1 .. v_done loop
+        v_answers[g].at := v_at;
+        v_answers[g].operation := v_op;
+      end loop;
+      if v_done > 1 then
+        update pgquota.counter c set last_at = v_at
+          from unnest(v_parts) p
+         where c.tenant = v_tenant and c.id = (p.answer).counter and c.last_at < v_at;
+      end if;
+    end if;
+    if v_loud then
+      for g in 1 .. v_done loop
+        continue when v_parts[g].du = 0;
+        v_reached := pgquota.reached(v_answers[g], v_parts[g].thresholds);
+        v_answers[g].crossed := array(select a.percent from unnest(v_reached) a);
+        v_alerts := v_alerts || v_reached;
+      end loop;
+    end if;
+    if p_key is not null then
+      insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+      values (v_tenant, p_key, p_verb, p_scope, null, p_ttl, p_meter, p_amount, v_at, v_answers)
+      on conflict do nothing;
+      exit short when not found;
+    end if;
+    if v_state = 'open' then
+      with i as (
+        insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+        select v_tenant, (p.answer).counter, v_expires, v_op, p.dh from unnest(v_parts) p)
+      insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters, taken_at,
+                                expires_at)
+      select v_tenant, v_op, p_scope, p_meter, p_amount, array_agg((p.answer).counter),
+             array_agg((p.answer).meter), v_at, v_expires
+        from unnest(v_parts) p;
+    elsif v_state is not null then
+      -- Under the locks of its counters a hold stands still: now it tells whether it is still
+      -- open, and has not been extended.
+      with h as (
+        update pgquota.hold h set state = v_state, answers = v_answers
+         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open' and h.expires_at = v_expires
+           and h.amounts = v_amounts
+        returning h.counters)
+      delete from pgquota.hold_item i
+       where i.tenant = v_tenant and i.counter = any ((select h.counters from h)::bigint[])
+         and i.expires_at = v_expires and i.hold = p_ref;
+      exit short when not found;
+    end if;
+    foreach v_answer in array v_answers loop
+      if v_answer.entry is not null then
+        insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
+        values (v_tenant, v_at, v_op, v_answer.counter, v_answer.entry, p_verb, v_answer.granted,
+                v_answer.used, p_ref);
+      end if;
+      return next v_answer;
+    end loop;
+    if v_alerts is not null then
+      insert into pgquota.alert select a.* from unnest(v_alerts) a;
+    end if;
+    return;
+  end;
+  if v_done > 0 then
+    -- While this call waited, a limit filled up, the hold ended, or a rival's answer to the key was
+    -- committed. Take back what nobody has seen yet, and decide under locks.
+    update pgquota.counter c
+       set used = c.used - p.du, held = c.held - p.dh, entries = c.entries - p.entries,
+           expiry_at = least(c.expiry_at, case when p.dh < 0 then v_now end) -- to be found out
+      from unnest(v_parts[:v_done]) p
+     where c.tenant = v_tenant and c.id = (p.answer).counter;
+  end if;
+  return query
+    select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
+                                array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount);
+end $function$; -- owner pgquota_owner
+grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[]) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[]) to pgquota_app;
+
 CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
  RETURNS SETOF pgquota.answer
  LANGUAGE plpgsql
@@ -538,103 +832,6 @@ CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key te
 AS $function$
 declare
   c_most constant bigint := 9223372036854775807;
-  v_now timestamptz;
-  v_tenant text;
-  v_new boolean := true; -- the key
-  v_one record;
-  v_answer pgquota.answer;
-begin
-  if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
-     and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
-     and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
-    v_now := pgquota.clock();
-    v_tenant := split_part(p_scope[1], '/', 1);
-    if p_key[1] is not null then
-      select coalesce(pgquota.key_time(p_key[1]) >= v_now - pgquota.exactly(z.key_retention), true)
-             and not exists (select from pgquota.operation_key k
-                              where k.tenant = v_tenant and k.key = p_key[1])
-        into v_new from pgquota.setting z;
-    end if;
-    -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
-    -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
-    -- If somebody else was at the counter, the guard is checked on its newest version.
-    update pgquota.counter c
-       set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
-           held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int,
-           last_at = greatest(c.last_at, least(pgquota.clock(), c.end_at - interval '1 microsecond'))
-      from pgquota.plan_limit l
-     where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
-                                from pgquota.tenant t where t.tenant = v_tenant),
-                             (select z.default_plan from pgquota.setting z))
-       and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
-       and l.alone and l.mode <> 'off' and v_new
-       and c.tenant = v_tenant and l.level < cardinality(string_to_array(p_scope[1], '/'))
-       and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
-       and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
-       and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
-                               then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
-       and (c.held = 0 or not exists (select from pgquota.hold_item i
-                                       where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
-       and (l.quiet_below is null or p_verb = '{reserve}' or p_amount[1] < l.quiet_below - c.used)
-    returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
-                  l.mode, c.per, l.capacity, l.ceiling,
-                  c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
-                  p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
-                  '{}', l.message)::pgquota.answer as answer,
-              c.tenant, c.id as counter, c.entries, c.billed
-         into v_one;
-    if found then
-      v_answer := v_one.answer;
-      v_answer.operation := pgquota.operation_id(v_answer.at);
-      if p_verb = '{reserve}' then
-        v_answer.hold_state := 'open';
-        v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
-                                                   (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
-      end if;
-      if p_key[1] is not null then
-        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
-        values (v_one.tenant, p_key[1], p_verb[1], p_scope[1], null, p_ttl[1], p_meter, p_amount,
-                v_answer.at, array[v_answer])
-        on conflict do nothing;
-      end if;
-      if found then
-        if p_verb = '{reserve}' then
-          insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
-                                    taken_at, expires_at)
-          values (v_one.tenant, v_answer.operation, p_scope[1], p_meter, p_amount, array[v_one.counter],
-                  p_meter, v_answer.at, v_answer.expires_at);
-          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-          values (v_one.tenant, v_one.counter, v_answer.expires_at, v_answer.operation, p_amount[1]);
-        elsif v_one.billed then
-          insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
-          values (v_one.tenant, v_answer.at, v_answer.operation, v_one.counter, v_one.entries, p_verb[1],
-                  p_amount[1], v_answer.used);
-        end if;
-        return next v_answer;
-        return;
-      end if;
-      -- A rival's answer to this key was committed while this call waited for the counter or for the key.
-      -- Take back what nobody has seen yet; the key tells the answer.
-      update pgquota.counter c
-         set used = c.used - case when p_verb = '{reserve}' then 0 else p_amount[1] end,
-             held = c.held - case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-             entries = c.entries - (c.billed and p_verb <> '{reserve}')::int
-       where c.tenant = v_one.tenant and c.id = v_one.counter;
-    end if;
-  end if;
-  return query
-    select * from pgquota.apply_list(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount);
-end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
-
-CREATE OR REPLACE FUNCTION pgquota.apply_list(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[])
- RETURNS SETOF pgquota.answer
- LANGUAGE plpgsql
-AS $function$
-declare
-  c_most constant bigint := 9223372036854775807;
   v_n constant int := coalesce(cardinality(p_verb), 0);
   v_keyed constant boolean := cardinality(array_remove(p_key, null)) > 0;
   v_keys text[];        -- tenant/key of each change
@@ -646,6 +843,7 @@ declare
   v_at timestamptz;
   v_low timestamptz;
   v_high timestamptz;
+  v_first timestamptz;  -- when the first of the holds taken here expires
   v_status text[];
   v_detail text[];
   v_op uuid[];
@@ -966,7 +1164,7 @@ begin
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off';
         v_slot := g_slot[g];
-        v_expired := v_expired or v_leg.expired > 0;
+        v_expired := v_expired or v_leg.counter is not null and v_leg.expiry_at <= v_now;
         v_low := greatest(v_low, v_leg.last_at);
         if v_leg.input is not null then
           v_high := least(v_high, v_leg.end_at);
@@ -1059,9 +1257,17 @@ begin
       continue;
     else
       v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
+      if 'reserve' = any (p_verb) then
+        select v_now + least(min(q.ttl) * interval '1 millisecond', pgquota.exactly(z.longest_hold))
+          into v_first
+          from pgquota.setting z, unnest(p_verb, p_ttl, v_status) q (verb, ttl, status)
+         where q.verb = 'reserve' and q.status = 'granted'
+         group by z.longest_hold;
+      end if;
       -- Locked and decided: what fits is known, so there is no guard.
       update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at,
+             expiry_at = least(c.expiry_at, v_first)
         from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
        where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
     end if;
@@ -1075,7 +1281,7 @@ begin
       if v_status[i] = 'granted' and p_verb[i] <> 'check' then
         v_op[i] := pgquota.operation_id(v_at);
         if p_verb[i] = 'reserve' then
-          v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
+          v_expires[i] := v_now + least(p_ttl[i] * interval '1 millisecond',
                                        (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
           v_state[i] := 'open';
           w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
@@ -1083,9 +1289,16 @@ begin
               'open', null)::pgquota.hold;
         end if;
       end if;
-      v_answer := row(i, v_status[i], v_detail[i], v_op[i], v_at, false, v_late[i], v_state[i], v_expires[i],
-                      null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-                      null, null);
+      v_answer := null;
+      v_answer.change := i;
+      v_answer.status := v_status[i];
+      v_answer.detail := v_detail[i];
+      v_answer.operation := v_op[i];
+      v_answer.at := v_at;
+      v_answer.replayed := false;
+      v_answer.late := v_late[i];
+      v_answer.hold_state := v_state[i];
+      v_answer.expires_at := v_expires[i];
       v_ok := false;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
@@ -1115,14 +1328,11 @@ begin
           g_held[g] := s_held[v_slot];
           g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
                              greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
-          if g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
-            g_crossed := array(select a from unnest(pgquota.reached(v_leg, g_used[g], v_op[i], v_at)) a
-                                where not exists (select from unnest(w_alerts) w
-                                                   where w.counter = a.counter and w.percent = a.percent
-                                                     and w.limit_name = a.limit_name));
-            w_alerts := w_alerts || g_crossed;
-          end if;
         end if;
+        v_answer.ord := v_leg.ord;
+        v_answer.counter := s_id[v_slot];
+        v_answer.entry := case when v_op[i] is not null and g_charges[g] and v_leg.billed and g_du[g] <> 0
+                               then s_entries[v_slot] end;
         v_answer.limit_name := v_leg.name;
         v_answer.meter := v_leg.meter;
         v_answer.scope := v_leg.scope;
@@ -1137,8 +1347,16 @@ begin
         v_answer.fits := g_fits[g];
         v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
         v_answer.overage := g_over[g];
-        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
         v_answer.message := v_leg.message;
+        if v_op[i] is not null and g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
+          g_crossed := array(select a
+                               from unnest(pgquota.reached(v_answer, v_leg.thresholds)) a
+                              where not exists (select from unnest(w_alerts) w
+                                                 where w.counter = a.counter and w.percent = a.percent
+                                                   and w.limit_name = a.limit_name));
+          w_alerts := w_alerts || g_crossed;
+        end if;
+        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
         v_answers := v_answers || v_answer;
       end loop;
       if not v_ok then
@@ -1174,7 +1392,8 @@ begin
   if cardinality(v_opened) > 0 then
     with gone as (
       delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
-       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened) and c.entries = 0 and c.used + c.held = 0
+       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+         and c.entries = 0 and c.used + c.held = 0
          and not exists (select from unnest(v_legs) l where l.counter = c.id
                             and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
       returning c.tenant, c.scope, c.meter, c.per, c.start_at
@@ -1257,6 +1476,8 @@ begin
     end if;
   end loop;
 end $function$; -- owner pgquota_owner
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]) to pgquota_app;
 
 CREATE OR REPLACE FUNCTION pgquota.audit_row()
  RETURNS trigger
@@ -1399,6 +1620,12 @@ grant execute on function pgquota.clock() to pgquota_admin;
 grant execute on function pgquota.clock() to pgquota_app;
 grant execute on function pgquota.clock() to pgquota_report;
 
+CREATE OR REPLACE FUNCTION pgquota.cut(p_scope text, p_level integer)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+RETURN array_to_string((string_to_array(p_scope, '/'::text))[:(p_level + 1)], '/'::text); -- owner pgquota_owner
+
 CREATE OR REPLACE FUNCTION pgquota.exactly(p_span interval)
  RETURNS interval
  LANGUAGE sql
@@ -1410,10 +1637,10 @@ CREATE OR REPLACE FUNCTION pgquota.hold_legs(p_change integer, p_tenant text, p_
  LANGUAGE sql
  STABLE
 AS $function$
-  select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
+  select p_change, null::int, m.amount, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
-         x.expired, c.entries, c.start_at, c.end_at, c.last_at,
+         x.expired, c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
          coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
@@ -1479,7 +1706,7 @@ CREATE OR REPLACE FUNCTION pgquota.keep_version()
  LANGUAGE plpgsql
 AS $function$
 declare
-  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
+  v_may constant text[] := '{until_at,ceiling,stop,quiet_below,calm}'; -- from the second on computed later
 begin
   if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
@@ -1519,7 +1746,21 @@ grant execute on function pgquota.operation_at(p_operation uuid) to pgquota_repo
 CREATE OR REPLACE FUNCTION pgquota.operation_id(p_at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
-RETURN ((((lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint / 1000)), 12, '0'::text) || '7'::text) || lpad(to_hex((((EXTRACT(epoch FROM p_at) * (1000000)::numeric))::bigint % (1000)::bigint)), 3, '0'::text)) || substr((gen_random_uuid())::text, 20)))::uuid; -- owner pgquota_owner
+RETURN (encode(OVERLAY(uuid_send(gen_random_uuid()) PLACING int8send(((((((date_part('epoch'::text, p_at) * (1000000)::double precision))::bigint / 1000) << 16) | (28672)::bigint) | (((date_part('epoch'::text, p_at) * (1000000)::double precision))::bigint % (1000)::bigint))) FROM 1), 'hex'::text))::uuid; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.plain_limits(p_scope text, p_now timestamp with time zone)
+ RETURNS SETOF pgquota.plan_limit
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select l.*
+    from pgquota.plan_limit l
+   where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
+                              from pgquota.tenant t where t.tenant = split_part(p_scope, '/', 1)),
+                           (select z.default_plan from pgquota.setting z))
+     and l.until_at > p_now and l.from_at <= p_now and l.mode <> 'off'
+     and l.level < cardinality(string_to_array(p_scope, '/'))
+$function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS integer
@@ -1553,7 +1794,7 @@ begin
   v_old := pgquota.version_at(p_plan, v_from);
   insert into pgquota.plan_version (plan, version, from_at) values (p_plan, v_new, v_from);
   insert into pgquota.plan_limit (plan, version, ord, from_at, until_at, name, meter, level, per, capacity,
-                                  overage, mode, billed, thresholds, message, alone)
+                                  overage, mode, billed, thresholds, message, leads, alone, shared)
   select p_plan, v_new, e.ord, v_from,
          coalesce((select min(v.from_at) from pgquota.plan_version v
                     where v.plan = p_plan and v.from_at > v_from), 'infinity'),
@@ -1562,7 +1803,11 @@ begin
          coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
                                                  or split_part(p.per, ':', 2)::bigint >= 86400)),
          array(select distinct t from unnest(l.thresholds) t order by t), l.message,
-         count(*) over (partition by coalesce(l.meter, l.name)) = 1
+         coalesce(l.mode, 'enforce') <> 'off'
+           and row_number() over (partition by coalesce(l.meter, l.name), coalesce(l.mode, 'enforce') = 'off'
+                                  order by coalesce(l.level, 0), e.ord) = 1,
+         count(*) over (partition by coalesce(l.meter, l.name)) = 1,
+         count(*) over (partition by coalesce(l.meter, l.name), coalesce(l.level, 0), p.per) > 1
     from jsonb_array_elements(p_limits) with ordinality e (field, ord)
    cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
    cross join lateral (select coalesce(l.per, 'month')) p (per);
@@ -1579,20 +1824,21 @@ end $function$; -- owner pgquota_owner
 comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) is 'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that of the version in force then, if it has the same limits';
 grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to pgquota_admin;
 
-CREATE OR REPLACE FUNCTION pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION pgquota.reached(p_answer pgquota.answer, p_thresholds integer[])
  RETURNS pgquota.alert[]
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce(array_agg(row(split_part(p_leg.scope, '/', 1), p_leg.counter, p_leg.name, p.percent,
-                                p_leg.capacity, p_used, p_operation, p_at)::pgquota.alert
+  select coalesce(array_agg(row(split_part(p_answer.scope, '/', 1), p_answer.counter, p_answer.limit_name,
+                                p.percent, p_answer.capacity, p_answer.used, p_answer.operation,
+                                p_answer.at)::pgquota.alert
                             order by p.percent), '{}')
-    from unnest(p_leg.thresholds) p (percent)
-   where p_leg.capacity > 0 and p_used >= p_leg.capacity::numeric * p.percent / 100
+    from unnest(p_thresholds) p (percent)
+   where p_answer.capacity > 0 and p_answer.used >= p_answer.capacity::numeric * p.percent / 100
      and not exists (select from pgquota.alert a
-                      where a.tenant = split_part(p_leg.scope, '/', 1) and a.counter = p_leg.counter
-                        and a.limit_name = p_leg.name and a.percent = p.percent
-                        and a.capacity = p_leg.capacity)
+                      where a.tenant = split_part(p_answer.scope, '/', 1) and a.counter = p_answer.counter
+                        and a.limit_name = p_answer.limit_name and a.percent = p.percent
+                        and a.capacity = p_answer.capacity)
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.reap(p_tenant text[], p_counter bigint[], p_now timestamp with time zone)
@@ -1607,9 +1853,16 @@ begin
      where i.tenant = k.tenant and i.counter = k.counter and i.expires_at <= p_now
     returning i.tenant, i.counter, i.hold, i.amount
   ), back as (
-    update pgquota.counter c set held = c.held - g.amount
-      from (select tenant, counter, sum(amount)::bigint as amount from gone group by tenant, counter) g
-     where c.tenant = g.tenant and c.id = g.counter
+    update pgquota.counter c
+       set held = c.held - coalesce((select sum(g.amount)::bigint from gone g
+                                      where g.tenant = c.tenant and g.counter = c.id), 0),
+           expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
+                                  where i.tenant = c.tenant and i.counter = c.id
+                                    and i.expires_at > p_now), 'infinity')
+      from unnest(p_tenant, p_counter) k (tenant, counter)
+     where c.tenant = k.tenant and c.id = k.counter
+       and (c.expiry_at <= p_now
+            or exists (select from gone g where g.tenant = c.tenant and g.counter = c.id))
   )
   select array_agg(distinct hold) into v_holds from gone;
   with l as materialized (
@@ -1729,10 +1982,10 @@ CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_change integer, p_tenant text, 
  LANGUAGE sql
  STABLE
 AS $function$
-  select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
+  select p_change, null::int, e.amount, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
-         c.start_at, c.end_at, c.last_at,
+         c.start_at, c.end_at, c.last_at, c.expiry_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -1825,7 +2078,9 @@ begin
     end if;
     v_new.last_at := greatest(v_old.last_at, v_now);
     update pgquota.counter c
-       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at
+       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at,
+           expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
+                                  where i.tenant = p_tenant and i.counter = v_old.id), 'infinity')
      where c.tenant = p_tenant and c.id = v_old.id
        and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
     if found then
@@ -1871,7 +2126,7 @@ begin
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
                  c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
-                 null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
+                 null, null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
          greatest(v_now, max(c.last_at))
     into v_legs, v_at
     from pgquota.counter c
@@ -1926,9 +2181,9 @@ begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
                        l.capacity, l.ceiling, case when c.end_at > p_now then c.billed else l.billed end,
                        l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, c.last_at, null)::pgquota.leg),
+                       c.start_at, c.end_at, c.last_at, c.expiry_at, null)::pgquota.leg),
          bool_or(t.adjusted),
-         bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
+         bool_or(c.id is null or c.end_at <= p_now or c.expiry_at <= p_now)
     into v_legs, v_adjusted, v_special
     from unnest(p_change, p_meter, p_amount) with ordinality q (change, meter, amount, input)
    cross join pgquota.setting z
@@ -1937,8 +2192,7 @@ begin
       on l.plan = coalesce(t.plan, z.default_plan) and l.until_at > p_now and l.from_at <= p_now
      and l.level < cardinality(string_to_array(p_scope[q.change], '/'))
      and (l.meter = q.meter or q.meter is null)
-   cross join lateral (select case when l.level = 0 then split_part(p_scope[q.change], '/', 1)
-         else array_to_string((string_to_array(p_scope[q.change], '/'))[:l.level + 1], '/') end) s (scope)
+   cross join lateral (select pgquota.cut(p_scope[q.change], l.level)) s (scope)
     left join pgquota.counter c
       on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
      and c.meter = l.meter and c.per = l.per and c.current;
@@ -1984,12 +2238,13 @@ begin
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
       v_legs[g].last_at := v_leg.start_at;
+      v_legs[g].expiry_at := 'infinity';
       v_legs[g].counter := null;
       v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
       v_legs[g].held := 0;
       v_legs[g].entries := 0;
-    elsif v_leg.held > 0 then
+    elsif v_leg.expiry_at <= p_now then
       v_legs[g].expired := coalesce((select sum(i.amount)::bigint from pgquota.hold_item i
                                       where i.tenant = v_tenant and i.counter = v_leg.counter
                                         and i.expires_at <= p_now), 0);
@@ -2176,7 +2431,8 @@ CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,stop,quiet_below,
+                                            calm,leads,alone,shared}'::text[]
                             order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version

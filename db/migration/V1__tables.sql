@@ -25,7 +25,8 @@ set local role pgquota_owner;
 -- of the owner's functions anywhere: for a schema alone PostgreSQL only adds to what PUBLIC has already
 alter default privileges revoke execute on functions from public;
 
-comment on schema pgquota is 'Usage quotas: plans, counters, holds, ledger. See pgquota.balance, pgquota.usage, pgquota.ledger_line.';
+comment on schema pgquota is
+  'Usage quotas: plans, counters, holds, ledger. See pgquota.balance, pgquota.usage, pgquota.ledger_line.';
 
 -- The database's clock, in one place: nothing in this schema reads the time in another way.
 create function pgquota.clock() returns timestamptz
@@ -95,20 +96,33 @@ create table pgquota.plan_limit (
   ceiling bigint generated always as (
     case when overage is not null then capacity + least(overage, 4611686018427387903) end) stored,
   mode text collate "C" not null check (mode in ('enforce', 'observe', 'off')),
+  -- what used and held may come to before a request is refused
+  stop bigint generated always as (
+    coalesce(case when mode = 'enforce' and overage is not null
+                  then capacity + least(overage, 4611686018427387903) end, 9223372036854775807)) stored,
   billed boolean not null,
   thresholds int[] not null default '{}'
     check (cardinality(thresholds) <= 16 and 0 < all (thresholds) and 1000 >= all (thresholds)),
   -- usage below this reaches no threshold; thresholds are sorted
   quiet_below numeric generated always as (capacity::numeric * thresholds[1] / 100) stored,
-  -- no other limit of the version counts its meter: a request for it is about one counter
+  -- up to here used and held may come, and nothing is to be told of it
+  calm bigint generated always as (
+    least(capacity, ceil(capacity::numeric * thresholds[1] / 100)::bigint - 1, 9223372036854775807)) stored,
+  -- the first limit that counts its meter, from the tenant down: if any applies to a scope, this one does
+  leads boolean not null default false,
+  -- no other limit of the version counts its meter
   alone boolean not null default false,
+  -- another limit of the version counts on the same counters
+  shared boolean not null default false,
   message text check (length(message) <= 1000),
   primary key (plan, version, ord),
   unique (plan, version, name),
   foreign key (plan, version) references pgquota.plan_version
 );
-create index plan_limit_in_force on pgquota.plan_limit (plan, meter, until_at);
-comment on column pgquota.plan_limit.until_at is 'when the next version takes over; the same as from_at if it never was in force';
+-- Of a version the limits lie in the order in which counters are locked.
+create index plan_limit_in_force on pgquota.plan_limit (plan, until_at, level, meter, per);
+comment on column pgquota.plan_limit.until_at is
+  'when the next version takes over; the same as from_at if it never was in force';
 
 create table pgquota.tenant (
   tenant text collate "C" primary key check (pgquota.is_scope(tenant) and position('/' in tenant) = 0),
@@ -117,8 +131,10 @@ create table pgquota.tenant (
   anchor timestamp not null default '2001-01-01',
   adjusted boolean not null default false
 );
-comment on table pgquota.tenant is 'Settings of a tenant; without a row, and where a column is null, the defaults of pgquota.setting hold';
-comment on column pgquota.tenant.adjusted is 'there are overrides or boosts, kept by a trigger: who has none need not look for them';
+comment on table pgquota.tenant is
+  'Settings of a tenant; without a row, and where a column is null, the defaults of pgquota.setting hold';
+comment on column pgquota.tenant.adjusted is
+  'there are overrides or boosts, kept by a trigger: who has none need not look for them';
 
 -- An override is another capacity for a limit (null: unlimited), a boost is added to it. Both hold for
 -- the scope they name and all below it; the override nearest to the counter's scope wins.
@@ -156,6 +172,7 @@ create table pgquota.counter (
   held pgquota.tally not null default 0,
   entries pgquota.tally not null default 0,
   last_at timestamptz not null, -- of the last operation: a clock that steps back does not disorder the ledger
+  expiry_at timestamptz not null default 'infinity', -- no open hold on it expires before this
   primary key (tenant, id)
 ) with (fillfactor = 50);
 create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;
@@ -190,7 +207,8 @@ create table pgquota.ledger (
   used_after bigint not null check (used_after >= 0),
   ref uuid
 ) partition by range (at);
-comment on column pgquota.ledger.ref is 'the hold that was settled, or the operation that was refunded';
+comment on column pgquota.ledger.ref is
+  'the hold that was settled, or the operation that was refunded';
 -- By time alone: it grows at its right end only, so a row costs the same in a large ledger. An
 -- operation's id holds its time to the microsecond, so this index finds its entries too.
 create index ledger_at on pgquota.ledger (at);
@@ -211,7 +229,8 @@ create table pgquota.hold (
   primary key (tenant, id)
 ) with (fillfactor = 70);
 create index hold_expiry on pgquota.hold using brin (expires_at);
-comment on column pgquota.hold.state is 'expired says that its units are back; a late settlement still makes it settled';
+comment on column pgquota.hold.state is
+  'expired says that its units are back; a late settlement still makes it settled';
 
 -- What open holds still take from a counter. A row leaves when its hold ends. Whoever changes a hold has
 -- locked all its counters first, so under the lock of a counter its rows here stand still.
@@ -262,6 +281,7 @@ create type pgquota.answer as (
   late boolean,
   hold_state text,
   expires_at timestamptz,
+  ord int,
   limit_name text,
   meter text,
   scope text,
@@ -277,9 +297,12 @@ create type pgquota.answer as (
   granted bigint,
   overage bigint,
   crossed int[],
-  message text
+  message text,
+  counter bigint,
+  entry bigint
 );
-comment on type pgquota.answer is 'One answer of the engine; an answer over several limits is several rows with the same change';
+comment on type pgquota.answer is
+  'One answer of the engine; an answer over several limits is several rows with the same change';
 
 -- The outcome of a hold that ended, for whoever ends it again.
 alter table pgquota.hold add column answers pgquota.answer[];

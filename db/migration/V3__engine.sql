@@ -6,13 +6,19 @@ create function pgquota.exactly(p_span interval) returns interval
   language sql immutable
   return extract(epoch from p_span) * interval '1 second';
 
+-- The scope that a limit of a level counts, of a path.
+create function pgquota.cut(p_scope text, p_level int) returns text
+  language sql immutable
+  return array_to_string((string_to_array(p_scope, '/'))[:p_level + 1], '/');
+
 -- An operation's id is a UUIDv7 (RFC 9562): milliseconds, then the microseconds in place of the first
 -- random bits, then 62 random bits. So it sorts by time and holds the exact time of its ledger entries.
 create function pgquota.operation_id(p_at timestamptz) returns uuid
   language sql volatile
-  return (lpad(to_hex((extract(epoch from p_at) * 1000000)::bigint / 1000), 12, '0') || '7'
-          || lpad(to_hex((extract(epoch from p_at) * 1000000)::bigint % 1000), 3, '0')
-          || substr(gen_random_uuid()::text, 20))::uuid;
+  return encode(overlay(uuid_send(gen_random_uuid()) placing int8send(
+             ((date_part('epoch', p_at) * 1000000)::bigint / 1000 << 16)
+             | 28672 -- the version, 7, in its place
+             | (date_part('epoch', p_at) * 1000000)::bigint % 1000) from 1), 'hex')::uuid;
 
 create function pgquota.operation_at(p_operation uuid) returns timestamptz
   language sql immutable
@@ -31,7 +37,7 @@ create type pgquota.leg as (
   change int, input int, amount bigint, ord int, name text, meter text, scope text, mode text, per text,
   capacity bigint, ceiling bigint, billed boolean, thresholds int[], message text,
   counter bigint, ended bigint, used bigint, held bigint, expired bigint, entries bigint,
-  start_at timestamptz, end_at timestamptz, last_at timestamptz,
+  start_at timestamptz, end_at timestamptz, last_at timestamptz, expiry_at timestamptz,
   took bigint -- of a hold: what it still takes here; of a refund: what is left to give back
 );
 
@@ -61,9 +67,9 @@ begin
   select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
                        l.capacity, l.ceiling, case when c.end_at > p_now then c.billed else l.billed end,
                        l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, c.last_at, null)::pgquota.leg),
+                       c.start_at, c.end_at, c.last_at, c.expiry_at, null)::pgquota.leg),
          bool_or(t.adjusted),
-         bool_or(c.id is null or c.end_at <= p_now or c.held > 0)
+         bool_or(c.id is null or c.end_at <= p_now or c.expiry_at <= p_now)
     into v_legs, v_adjusted, v_special
     from unnest(p_change, p_meter, p_amount) with ordinality q (change, meter, amount, input)
    cross join pgquota.setting z
@@ -72,8 +78,7 @@ begin
       on l.plan = coalesce(t.plan, z.default_plan) and l.until_at > p_now and l.from_at <= p_now
      and l.level < cardinality(string_to_array(p_scope[q.change], '/'))
      and (l.meter = q.meter or q.meter is null)
-   cross join lateral (select case when l.level = 0 then split_part(p_scope[q.change], '/', 1)
-         else array_to_string((string_to_array(p_scope[q.change], '/'))[:l.level + 1], '/') end) s (scope)
+   cross join lateral (select pgquota.cut(p_scope[q.change], l.level)) s (scope)
     left join pgquota.counter c
       on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
      and c.meter = l.meter and c.per = l.per and c.current;
@@ -119,12 +124,13 @@ begin
       v_legs[g].start_at := v_leg.start_at;
       v_legs[g].end_at := v_leg.end_at;
       v_legs[g].last_at := v_leg.start_at;
+      v_legs[g].expiry_at := 'infinity';
       v_legs[g].counter := null;
       v_legs[g].ended := v_leg.counter;
       v_legs[g].used := 0;
       v_legs[g].held := 0;
       v_legs[g].entries := 0;
-    elsif v_leg.held > 0 then
+    elsif v_leg.expiry_at <= p_now then
       v_legs[g].expired := coalesce((select sum(i.amount)::bigint from pgquota.hold_item i
                                       where i.tenant = v_tenant and i.counter = v_leg.counter
                                         and i.expires_at <= p_now), 0);
@@ -140,10 +146,10 @@ create function pgquota.hold_legs(p_change int, p_tenant text, p_hold uuid, p_no
   returns setof pgquota.leg
   language sql stable
 as $$
-  select p_change, null::int, m.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
+  select p_change, null::int, m.amount, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
-         x.expired, c.entries, c.start_at, c.end_at, c.last_at,
+         x.expired, c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
          coalesce(i.amount, 0)
     from pgquota.hold h
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
@@ -167,10 +173,10 @@ create function pgquota.refund_legs(p_change int, p_tenant text, p_operation uui
   returns setof pgquota.leg
   language sql stable
 as $$
-  select p_change, null::int, e.amount, coalesce(r.ord, 0), coalesce(r.name, c.meter), c.meter, c.scope,
+  select p_change, null::int, e.amount, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
-         c.start_at, c.end_at, c.last_at,
+         c.start_at, c.end_at, c.last_at, c.expiry_at,
          -- a reset in between has given back already: a counter does not go below zero
          greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
     from (select e.counter, sum(e.amount)::bigint as amount
@@ -213,19 +219,20 @@ create function pgquota.key_time(p_key text) returns timestamptz
 
 -- The thresholds that a counter has reached and that nobody was told of. Under the counter's lock: only
 -- who holds it writes its alerts.
-create function pgquota.reached(p_leg pgquota.leg, p_used bigint, p_operation uuid, p_at timestamptz)
+create function pgquota.reached(p_answer pgquota.answer, p_thresholds int[])
   returns pgquota.alert[]
   language sql stable
 as $$
-  select coalesce(array_agg(row(split_part(p_leg.scope, '/', 1), p_leg.counter, p_leg.name, p.percent,
-                                p_leg.capacity, p_used, p_operation, p_at)::pgquota.alert
+  select coalesce(array_agg(row(split_part(p_answer.scope, '/', 1), p_answer.counter, p_answer.limit_name,
+                                p.percent, p_answer.capacity, p_answer.used, p_answer.operation,
+                                p_answer.at)::pgquota.alert
                             order by p.percent), '{}')
-    from unnest(p_leg.thresholds) p (percent)
-   where p_leg.capacity > 0 and p_used >= p_leg.capacity::numeric * p.percent / 100
+    from unnest(p_thresholds) p (percent)
+   where p_answer.capacity > 0 and p_answer.used >= p_answer.capacity::numeric * p.percent / 100
      and not exists (select from pgquota.alert a
-                      where a.tenant = split_part(p_leg.scope, '/', 1) and a.counter = p_leg.counter
-                        and a.limit_name = p_leg.name and a.percent = p.percent
-                        and a.capacity = p_leg.capacity)
+                      where a.tenant = split_part(p_answer.scope, '/', 1) and a.counter = p_answer.counter
+                        and a.limit_name = p_answer.limit_name and a.percent = p.percent
+                        and a.capacity = p_answer.capacity)
 $$;
 
 -- What the keys of a call say: one row for each change whose key is taken, or too old to know.
@@ -275,9 +282,16 @@ begin
      where i.tenant = k.tenant and i.counter = k.counter and i.expires_at <= p_now
     returning i.tenant, i.counter, i.hold, i.amount
   ), back as (
-    update pgquota.counter c set held = c.held - g.amount
-      from (select tenant, counter, sum(amount)::bigint as amount from gone group by tenant, counter) g
-     where c.tenant = g.tenant and c.id = g.counter
+    update pgquota.counter c
+       set held = c.held - coalesce((select sum(g.amount)::bigint from gone g
+                                      where g.tenant = c.tenant and g.counter = c.id), 0),
+           expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
+                                  where i.tenant = c.tenant and i.counter = c.id
+                                    and i.expires_at > p_now), 'infinity')
+      from unnest(p_tenant, p_counter) k (tenant, counter)
+     where c.tenant = k.tenant and c.id = k.counter
+       and (c.expiry_at <= p_now
+            or exists (select from gone g where g.tenant = c.tenant and g.counter = c.id))
   )
   select array_agg(distinct hold) into v_holds from gone;
   with l as materialized (
@@ -288,12 +302,28 @@ begin
   return coalesce(cardinality(v_holds), 0);
 end $$;
 
--- The way for lists, and for a single change that is not about one counter.
-create function pgquota.apply_list(
+-- Decides and writes a list of changes, each on its own, in their order. Arguments as of the function of the
+-- same name for one change, below; an array has an element a change, but for p_change, p_meter and p_amount:
+-- the amounts, each with the number (from 1) of its change, in their order.
+--
+-- Every statement in here sees what was committed before it began (READ COMMITTED). The order of work
+-- rests on that: look without a lock; refuse on that look, so that a denial writes nothing; else lock the
+-- counters in the order of their names, look again, decide, write. Locks are taken in one order by everybody:
+-- counters, keys, holds, each sorted.
+create function pgquota.apply(
     p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
     p_change int[], p_meter text[], p_amount bigint[])
   returns setof pgquota.answer
-  language plpgsql volatile
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, pg_temp
+  -- Index look-ups in the order given, whatever the statistics say: a plan that was made over empty
+  -- tables must not read whole ones later.
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
+  set join_collapse_limit = 1
 as $$
 declare
   c_most constant bigint := 9223372036854775807;
@@ -308,6 +338,7 @@ declare
   v_at timestamptz;
   v_low timestamptz;
   v_high timestamptz;
+  v_first timestamptz;  -- when the first of the holds taken here expires
   v_status text[];
   v_detail text[];
   v_op uuid[];
@@ -628,7 +659,7 @@ begin
         v_leg := v_legs[g];
         continue when v_leg.mode = 'off';
         v_slot := g_slot[g];
-        v_expired := v_expired or v_leg.expired > 0;
+        v_expired := v_expired or v_leg.counter is not null and v_leg.expiry_at <= v_now;
         v_low := greatest(v_low, v_leg.last_at);
         if v_leg.input is not null then
           v_high := least(v_high, v_leg.end_at);
@@ -721,9 +752,17 @@ begin
       continue;
     else
       v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
+      if 'reserve' = any (p_verb) then
+        select v_now + least(min(q.ttl) * interval '1 millisecond', pgquota.exactly(z.longest_hold))
+          into v_first
+          from pgquota.setting z, unnest(p_verb, p_ttl, v_status) q (verb, ttl, status)
+         where q.verb = 'reserve' and q.status = 'granted'
+         group by z.longest_hold;
+      end if;
       -- Locked and decided: what fits is known, so there is no guard.
       update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at
+         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at,
+             expiry_at = least(c.expiry_at, v_first)
         from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
        where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
     end if;
@@ -737,7 +776,7 @@ begin
       if v_status[i] = 'granted' and p_verb[i] <> 'check' then
         v_op[i] := pgquota.operation_id(v_at);
         if p_verb[i] = 'reserve' then
-          v_expires[i] := v_at + least(p_ttl[i] * interval '1 millisecond',
+          v_expires[i] := v_now + least(p_ttl[i] * interval '1 millisecond',
                                        (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
           v_state[i] := 'open';
           w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
@@ -745,9 +784,16 @@ begin
               'open', null)::pgquota.hold;
         end if;
       end if;
-      v_answer := row(i, v_status[i], v_detail[i], v_op[i], v_at, false, v_late[i], v_state[i], v_expires[i],
-                      null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-                      null, null);
+      v_answer := null;
+      v_answer.change := i;
+      v_answer.status := v_status[i];
+      v_answer.detail := v_detail[i];
+      v_answer.operation := v_op[i];
+      v_answer.at := v_at;
+      v_answer.replayed := false;
+      v_answer.late := v_late[i];
+      v_answer.hold_state := v_state[i];
+      v_answer.expires_at := v_expires[i];
       v_ok := false;
       for g in v_from[i] .. v_to[i] loop
         v_leg := v_legs[g];
@@ -777,14 +823,11 @@ begin
           g_held[g] := s_held[v_slot];
           g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
                              greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
-          if g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
-            g_crossed := array(select a from unnest(pgquota.reached(v_leg, g_used[g], v_op[i], v_at)) a
-                                where not exists (select from unnest(w_alerts) w
-                                                   where w.counter = a.counter and w.percent = a.percent
-                                                     and w.limit_name = a.limit_name));
-            w_alerts := w_alerts || g_crossed;
-          end if;
         end if;
+        v_answer.ord := v_leg.ord;
+        v_answer.counter := s_id[v_slot];
+        v_answer.entry := case when v_op[i] is not null and g_charges[g] and v_leg.billed and g_du[g] <> 0
+                               then s_entries[v_slot] end;
         v_answer.limit_name := v_leg.name;
         v_answer.meter := v_leg.meter;
         v_answer.scope := v_leg.scope;
@@ -799,8 +842,16 @@ begin
         v_answer.fits := g_fits[g];
         v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
         v_answer.overage := g_over[g];
-        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
         v_answer.message := v_leg.message;
+        if v_op[i] is not null and g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
+          g_crossed := array(select a
+                               from unnest(pgquota.reached(v_answer, v_leg.thresholds)) a
+                              where not exists (select from unnest(w_alerts) w
+                                                 where w.counter = a.counter and w.percent = a.percent
+                                                   and w.limit_name = a.limit_name));
+          w_alerts := w_alerts || g_crossed;
+        end if;
+        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
         v_answers := v_answers || v_answer;
       end loop;
       if not v_ok then
@@ -836,7 +887,8 @@ begin
   if cardinality(v_opened) > 0 then
     with gone as (
       delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
-       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened) and c.entries = 0 and c.used + c.held = 0
+       where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
+         and c.entries = 0 and c.used + c.held = 0
          and not exists (select from unnest(v_legs) l where l.counter = c.id
                             and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
       returning c.tenant, c.scope, c.meter, c.per, c.start_at
@@ -920,28 +972,41 @@ begin
   end loop;
 end $$;
 
--- Decides and writes a list of changes, each on its own, in their order; returns a row an answer and limit.
+-- What a single change does to one counter: du and dh are added to used and held, which may come to room;
+-- entries is 1 if the ledger is to show it; answer is what is told.
+create type pgquota.part as (
+  du bigint, dh bigint, entries int, room bigint, quiet_below numeric, thresholds int[], answer pgquota.answer
+);
+
+-- The limits that count for a scope, if the tenant has no overrides or boosts. Inlined where it is called.
+create function pgquota.plain_limits(p_scope text, p_now timestamptz) returns setof pgquota.plan_limit
+  language sql stable
+as $$
+  select l.*
+    from pgquota.plan_limit l
+   where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
+                              from pgquota.tenant t where t.tenant = split_part(p_scope, '/', 1)),
+                           (select z.default_plan from pgquota.setting z))
+     and l.until_at > p_now and l.from_at <= p_now and l.mode <> 'off'
+     and l.level < cardinality(string_to_array(p_scope, '/'))
+$$;
+
+-- Decides and writes one change; returns a row a limit.
 --   p_verb   consume | consume_up_to | record | reserve | check | settle | release | extend | refund
 --   p_scope  the scope; for settle, release, extend and refund the tenant
 --   p_key    the caller's key, or null       p_ref  the hold or operation that the verb is about
 --   p_ttl    milliseconds a hold lives (reserve, extend)
---   p_change, p_meter, p_amount: the amounts, each with the number (from 1) of its change
+--   p_meter, p_amount: what is asked for, sorted by meter
 --
--- Every statement in here sees what was committed before it began (READ COMMITTED). The order of work
--- rests on that: look without a lock; refuse on that look, so that a denial writes nothing; else lock the
--- counters in the order of their names, look again, decide, write. Locks are taken in one order by everybody:
--- counters, keys, holds, each sorted. That is pgquota.apply_list.
---
--- One change of one counter needs none of that: the guarded UPDATE decides. It comes first, because
--- PL/pgSQL prepares each expression anew in every transaction, and the way for lists has some 200.
+-- Over counters that are open, and on which no hold has expired, a look and a guarded UPDATE a counter will
+-- do; below a single limit's capacity the UPDATE alone, which then looks itself. That is what most calls are,
+-- and it is done here, with few expressions: PL/pgSQL prepares each anew in every transaction. All else is
+-- a list of one, and so is what turns out otherwise under the locks.
 create function pgquota.apply(
-    p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
-    p_change int[], p_meter text[], p_amount bigint[])
+    p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[])
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
-  -- Index look-ups in the order given, whatever the statistics say: a plan that was made over empty
-  -- tables must not read whole ones later.
   set plan_cache_mode = force_generic_plan
   set enable_hashjoin = off
   set enable_mergejoin = off
@@ -951,93 +1016,259 @@ create function pgquota.apply(
 as $$
 declare
   c_most constant bigint := 9223372036854775807;
-  v_now timestamptz;
-  v_tenant text;
-  v_new boolean := true; -- the key
-  v_one record;
+  v_tenant constant text := split_part(p_scope, '/', 1);
+  v_now timestamptz := pgquota.clock();
+  v_at timestamptz;
+  v_op uuid;
+  v_state text;           -- what becomes of the hold
+  v_ttl interval;
+  v_expires timestamptz;  -- and when
+  v_amounts bigint[];
+  v_parts pgquota.part[]; -- in the order of locks
+  v_part pgquota.part;
+  v_plain boolean;        -- counters are open, nothing has expired
+  v_denied boolean;
+  v_done int := 0;        -- parts that are charged
+  v_entry bigint;
+  v_last timestamptz;
+  v_loud boolean := false; -- a threshold may have been reached
+  v_alerts pgquota.alert[];
+  v_reached pgquota.alert[];
+  v_answers pgquota.answer[];
   v_answer pgquota.answer;
 begin
-  if p_verb in ('{consume}', '{record}', '{reserve}') and p_change = '{1}'
-     and p_ref[1] is null and p_amount[1] between 1 and 4611686018427387904
-     and (p_verb[1] <> 'reserve' or p_ttl[1] > 0) then
-    v_now := pgquota.clock();
-    v_tenant := split_part(p_scope[1], '/', 1);
-    if p_key[1] is not null then
-      select coalesce(pgquota.key_time(p_key[1]) >= v_now - pgquota.exactly(z.key_retention), true)
-             and not exists (select from pgquota.operation_key k
-                              where k.tenant = v_tenant and k.key = p_key[1])
-        into v_new from pgquota.setting z;
+  <<short>>
+  begin
+    if p_key is not null then
+      select not exists (select from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key)
+             and coalesce(pgquota.key_time(p_key) >= v_now - pgquota.exactly(z.key_retention), true)
+        into v_plain from pgquota.setting z;
+      exit short when not v_plain;
     end if;
-    -- The heart. It reads plan and window itself where that is short: one limit, no override or boost, an
-    -- open window, no threshold in reach, a new key; everything else finds nothing here and goes on below.
-    -- If somebody else was at the counter, the guard is checked on its newest version.
-    update pgquota.counter c
-       set used = c.used + case when p_verb = '{reserve}' then 0 else p_amount[1] end,
-           held = c.held + case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-           entries = c.entries + (c.billed and p_verb <> '{reserve}')::int,
-           last_at = greatest(c.last_at, least(pgquota.clock(), c.end_at - interval '1 microsecond'))
-      from pgquota.plan_limit l
-     where l.plan = coalesce((select case when t.adjusted then '' else t.plan end
-                                from pgquota.tenant t where t.tenant = v_tenant),
-                             (select z.default_plan from pgquota.setting z))
-       and l.meter = p_meter[1] and l.until_at > v_now and l.from_at <= v_now
-       and l.alone and l.mode <> 'off' and v_new
-       and c.tenant = v_tenant and l.level < cardinality(string_to_array(p_scope[1], '/'))
-       and c.scope = array_to_string((string_to_array(p_scope[1], '/'))[:l.level + 1], '/')
-       and c.meter = l.meter and c.per = l.per and c.current and pgquota.clock() < c.end_at
-       and p_amount[1] <= case when l.mode = 'enforce' and p_verb <> '{record}'
-                               then coalesce(l.ceiling, c_most) else c_most end - c.used - c.held
-       and (c.held = 0 or not exists (select from pgquota.hold_item i
-                                       where i.tenant = c.tenant and i.counter = c.id and i.expires_at <= v_now))
-       and (l.quiet_below is null or p_verb = '{reserve}' or p_amount[1] < l.quiet_below - c.used)
-    returning row(1, 'granted', null, null, c.last_at, false, false, null, null, l.name, c.meter, c.scope,
-                  l.mode, c.per, l.capacity, l.ceiling,
-                  c.used, c.held, c.start_at, c.end_at, l.ceiling is null or c.used - l.ceiling + c.held <= 0,
-                  p_amount[1], least(p_amount[1], greatest(0, coalesce(c.used - l.capacity + c.held, 0))),
-                  '{}', l.message)::pgquota.answer as answer,
-              c.tenant, c.id as counter, c.entries, c.billed
-         into v_one;
-    if found then
-      v_answer := v_one.answer;
-      v_answer.operation := pgquota.operation_id(v_answer.at);
-      if p_verb = '{reserve}' then
-        v_answer.hold_state := 'open';
-        v_answer.expires_at := v_answer.at + least(p_ttl[1] * interval '1 millisecond',
-                                                   (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
-      end if;
-      if p_key[1] is not null then
-        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
-        values (v_one.tenant, p_key[1], p_verb[1], p_scope[1], null, p_ttl[1], p_meter, p_amount,
-                v_answer.at, array[v_answer])
-        on conflict do nothing;
-      end if;
+    if p_verb = 'reserve' then
+      v_state := 'open';
+      select least(p_ttl * interval '1 millisecond', pgquota.exactly(z.longest_hold))
+        into v_ttl from pgquota.setting z where p_ttl > 0;
+      exit short when not found;
+    end if;
+
+    if p_verb in ('consume', 'record', 'reserve') and p_ref is null
+       and cardinality(p_meter) = 1 and p_amount[1] between 1 and 4611686018427387904 then
+      -- The heart: one limit, below its capacity and its thresholds. If somebody else was at the counter, the
+      -- guard is checked on its newest version.
+      v_expires := v_now + v_ttl;
+      update pgquota.counter c
+         set used = c.used + case when v_state is null then p_amount[1] else 0 end,
+             held = c.held + case when v_state is null then 0 else p_amount[1] end,
+             entries = c.entries + (c.billed and v_state is null)::int,
+             last_at = greatest(c.last_at, v_now),
+             expiry_at = least(c.expiry_at, v_expires)
+        from pgquota.plain_limits(p_scope, v_now) l
+       where l.meter = p_meter[1] and l.alone
+         and c.tenant = v_tenant and c.scope = pgquota.cut(p_scope, l.level) and c.meter = p_meter[1]
+         and c.per = l.per and c.current and c.end_at > pgquota.clock() and c.expiry_at > v_now
+         and p_amount[1] <= l.calm - c.used - c.held
+      returning 1, 'granted', null, pgquota.operation_id(c.last_at), c.last_at, false, false, v_state,
+                v_expires, l.ord, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling, c.used,
+                c.held, c.start_at, c.end_at, true, p_amount[1], 0, '{}', l.message, c.id,
+                case when c.billed and v_state is null then c.entries end
+        into v_answer;
       if found then
-        if p_verb = '{reserve}' then
-          insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters,
-                                    taken_at, expires_at)
-          values (v_one.tenant, v_answer.operation, p_scope[1], p_meter, p_amount, array[v_one.counter],
-                  p_meter, v_answer.at, v_answer.expires_at);
-          insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-          values (v_one.tenant, v_one.counter, v_answer.expires_at, v_answer.operation, p_amount[1]);
-        elsif v_one.billed then
-          insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after)
-          values (v_one.tenant, v_answer.at, v_answer.operation, v_one.counter, v_one.entries, p_verb[1],
-                  p_amount[1], v_answer.used);
+        if p_key is null and v_answer.entry is null and v_state is null then
+          return next v_answer; -- nothing but the counter is written
+          return;
         end if;
-        return next v_answer;
+        v_done := 1;
+        v_at := v_answer.at;
+        v_op := v_answer.operation;
+        v_answers := array[v_answer];
+        v_parts := array[row(case when v_state is null then p_amount[1] else 0 end,
+                             case when v_state is null then 0 else p_amount[1] end,
+                             (v_answer.entry is not null)::int, null, null, null, v_answer)::pgquota.part];
+      end if;
+    end if;
+
+    if v_done = 0 then
+      v_now := pgquota.clock(); -- the heart may have waited
+      v_expires := v_now + v_ttl;
+      if p_verb in ('settle', 'release') and p_key is null then
+        v_state := case p_verb when 'settle' then 'settled' else 'released' end;
+        select array_agg(row(a.amount, -i.amount, (c.billed and a.amount > 0)::int, c_most, l.quiet_below,
+                             l.thresholds,
+                             row(1, 'granted', null, null, v_now, false, false, v_state, h.expires_at,
+                                 l.ord, l.name, l.meter, c.scope, l.mode, l.per, l.capacity, l.ceiling,
+                                 c.used, c.held, c.start_at, c.end_at, true, a.amount, 0, '{}', l.message,
+                                 c.id, null)::pgquota.answer)::pgquota.part
+                         order by c.scope, c.meter, c.per, c.start_at),
+               not bool_or(l.shared or a.amount not between 0 and 4611686018427387904)
+                 and count(*) = min(cardinality(h.counters)) and cardinality(p_meter) = cardinality(p_amount),
+               false, min(h.expires_at), min(h.amounts)
+          into v_parts, v_plain, v_denied, v_expires, v_amounts
+          from pgquota.hold h
+         cross join lateral unnest(h.counters) u (counter)
+          join pgquota.counter c on c.tenant = v_tenant and c.id = u.counter and c.expiry_at > v_now
+          join pgquota.hold_item i
+            on i.tenant = v_tenant and i.counter = c.id and i.expires_at = h.expires_at and i.hold = h.id
+         cross join lateral (
+               select case when p_verb = 'release' then 0
+                           else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
+         cross join lateral pgquota.plain_limits(h.scope, v_now) l
+         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open' and h.expires_at > v_now
+           and p_meter <@ h.meters
+           and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level);
+      elsif p_verb in ('consume', 'record', 'check', 'reserve') and p_ref is null then
+        select array_agg(row(case when v_state is null then a.amount else 0 end,
+                             case when v_state is null then 0 else a.amount end,
+                             (c.billed and v_state is null)::int,
+                             case when p_verb = 'record' then c_most else l.stop end, l.quiet_below,
+                             l.thresholds,
+                             row(1, 'granted', null, null, v_now, false, false, v_state, v_expires, l.ord,
+                                 l.name, l.meter, c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used,
+                                 c.held, c.start_at, c.end_at,
+                                 coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0,
+                                 '{}', l.message, c.id, null)::pgquota.answer)::pgquota.part
+                         order by l.until_at, l.level, l.meter, l.per),
+               not bool_or(l.shared or c.id is null or a.amount not between 1 and 4611686018427387904)
+                 and count(*) filter (where l.leads) = cardinality(p_meter)
+                 and cardinality(p_meter) = cardinality(p_amount),
+               bool_or(l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held) and p_verb <> 'record'
+          into v_parts, v_plain, v_denied
+          from pgquota.plain_limits(p_scope, v_now) l
+         cross join lateral (select p_amount[array_position(p_meter, l.meter::text)]) a (amount)
+          left join pgquota.counter c
+            on c.tenant = v_tenant and c.scope = pgquota.cut(p_scope, l.level) and c.meter = l.meter
+           and c.per = l.per and c.current and c.end_at > v_now and c.expiry_at > v_now
+         where l.meter = any (p_meter);
+      end if;
+      exit short when v_parts is null or not v_plain;
+
+      if v_denied or p_verb = 'check' then
+        -- A stricter caller looks through an old snapshot: a lock tells whether its denial still stands.
+        exit short when v_denied and current_setting('transaction_isolation') <> 'read committed';
+        if p_key is not null then
+          -- a rival may have been answered since the look at the keys, and have filled the counter
+          perform from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key;
+          exit short when found;
+        end if;
+        foreach v_part in array v_parts loop
+          v_answer := v_part.answer;
+          if v_denied then
+            v_answer.status := 'denied';
+            v_answer.granted := 0;
+            v_answer.hold_state := null;
+            v_answer.expires_at := null;
+          end if;
+          return next v_answer;
+        end loop;
         return;
       end if;
-      -- A rival's answer to this key was committed while this call waited for the counter or for the key.
-      -- Take back what nobody has seen yet; the key tells the answer.
-      update pgquota.counter c
-         set used = c.used - case when p_verb = '{reserve}' then 0 else p_amount[1] end,
-             held = c.held - case when p_verb = '{reserve}' then p_amount[1] else 0 end,
-             entries = c.entries - (c.billed and p_verb <> '{reserve}')::int
-       where c.tenant = v_one.tenant and c.id = v_one.counter;
+
+      -- The same for each counter, in the order of their names.
+      v_at := v_now;
+      v_op := pgquota.operation_id(v_now);
+      foreach v_part in array v_parts loop
+        v_answer := v_part.answer;
+        v_answer.operation := v_op;
+        update pgquota.counter c
+           set used = c.used + v_part.du, held = c.held + v_part.dh, entries = c.entries + v_part.entries,
+               last_at = greatest(c.last_at, v_now),
+               expiry_at = case when c.held + v_part.dh = 0 then 'infinity'
+                                else least(c.expiry_at, v_expires) end
+         where c.tenant = v_tenant and c.id = v_answer.counter and c.expiry_at > v_now
+           and (c.current and c.end_at > pgquota.clock() or v_part.dh < 0) and -v_part.dh <= c.held
+           and v_part.du + v_part.dh <= v_part.room - c.used - c.held
+        returning c.used, c.held, c.entries, c.last_at into v_answer.used, v_answer.held, v_entry, v_last;
+        exit short when not found;
+        v_at := greatest(v_at, v_last);
+        if v_part.entries > 0 then
+          v_answer.entry := v_entry;
+        end if;
+        if v_answer.used > v_answer.capacity - v_answer.held or not v_answer.fits then
+          v_answer.overage := greatest(0, least(v_part.du + v_part.dh,
+                                                v_answer.used - v_answer.capacity + v_answer.held));
+          v_answer.fits := v_part.du + v_part.dh <= 0
+                           or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
+        end if;
+        v_done := v_done + 1;
+        v_answers[v_done] := v_answer;
+        v_loud := v_loud or v_answer.used >= v_part.quiet_below and v_part.du > 0;
+      end loop;
     end if;
+
+    if v_at > v_answers[1].at then
+      -- Others were at the counters since: this operation comes after theirs, on all its counters.
+      v_op := pgquota.operation_id(v_at);
+      for g in 1 .. v_done loop
+        v_answers[g].at := v_at;
+        v_answers[g].operation := v_op;
+      end loop;
+      if v_done > 1 then
+        update pgquota.counter c set last_at = v_at
+          from unnest(v_parts) p
+         where c.tenant = v_tenant and c.id = (p.answer).counter and c.last_at < v_at;
+      end if;
+    end if;
+    if v_loud then
+      for g in 1 .. v_done loop
+        continue when v_parts[g].du = 0;
+        v_reached := pgquota.reached(v_answers[g], v_parts[g].thresholds);
+        v_answers[g].crossed := array(select a.percent from unnest(v_reached) a);
+        v_alerts := v_alerts || v_reached;
+      end loop;
+    end if;
+    if p_key is not null then
+      insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+      values (v_tenant, p_key, p_verb, p_scope, null, p_ttl, p_meter, p_amount, v_at, v_answers)
+      on conflict do nothing;
+      exit short when not found;
+    end if;
+    if v_state = 'open' then
+      with i as (
+        insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+        select v_tenant, (p.answer).counter, v_expires, v_op, p.dh from unnest(v_parts) p)
+      insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters, taken_at,
+                                expires_at)
+      select v_tenant, v_op, p_scope, p_meter, p_amount, array_agg((p.answer).counter),
+             array_agg((p.answer).meter), v_at, v_expires
+        from unnest(v_parts) p;
+    elsif v_state is not null then
+      -- Under the locks of its counters a hold stands still: now it tells whether it is still
+      -- open, and has not been extended.
+      with h as (
+        update pgquota.hold h set state = v_state, answers = v_answers
+         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open' and h.expires_at = v_expires
+           and h.amounts = v_amounts
+        returning h.counters)
+      delete from pgquota.hold_item i
+       where i.tenant = v_tenant and i.counter = any ((select h.counters from h)::bigint[])
+         and i.expires_at = v_expires and i.hold = p_ref;
+      exit short when not found;
+    end if;
+    foreach v_answer in array v_answers loop
+      if v_answer.entry is not null then
+        insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
+        values (v_tenant, v_at, v_op, v_answer.counter, v_answer.entry, p_verb, v_answer.granted,
+                v_answer.used, p_ref);
+      end if;
+      return next v_answer;
+    end loop;
+    if v_alerts is not null then
+      insert into pgquota.alert select a.* from unnest(v_alerts) a;
+    end if;
+    return;
+  end;
+  if v_done > 0 then
+    -- While this call waited, a limit filled up, the hold ended, or a rival's answer to the key was
+    -- committed. Take back what nobody has seen yet, and decide under locks.
+    update pgquota.counter c
+       set used = c.used - p.du, held = c.held - p.dh, entries = c.entries - p.entries,
+           expiry_at = least(c.expiry_at, case when p.dh < 0 then v_now end) -- to be found out
+      from unnest(v_parts[:v_done]) p
+     where c.tenant = v_tenant and c.id = (p.answer).counter;
   end if;
   return query
-    select * from pgquota.apply_list(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount);
+    select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
+                                array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount);
 end $$;
 
 -- Every limit that applies to a scope, with its window, on the database's clock.
@@ -1057,6 +1288,7 @@ $$;
 
 grant usage on schema pgquota to pgquota_app, pgquota_admin, pgquota_report;
 grant execute on function
+  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[]),
   pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[]),
   pgquota.balances(text) to pgquota_app, pgquota_admin;
 

@@ -48,7 +48,8 @@ create trigger audit after insert or update or delete on pgquota.setting
 create function pgquota.version_limits(p_plan text, p_version int) returns jsonb
   language sql stable
 as $$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,quiet_below,alone}'::text[]
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,stop,quiet_below,
+                                            calm,leads,alone,shared}'::text[]
                             order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version
@@ -90,7 +91,7 @@ create function pgquota.keep_version() returns trigger
   language plpgsql
 as $$
 declare
-  v_may constant text[] := '{until_at,ceiling,quiet_below}'; -- the last two are computed after this
+  v_may constant text[] := '{until_at,ceiling,stop,quiet_below,calm}'; -- from the second on computed later
 begin
   if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
@@ -221,7 +222,7 @@ begin
   v_old := pgquota.version_at(p_plan, v_from);
   insert into pgquota.plan_version (plan, version, from_at) values (p_plan, v_new, v_from);
   insert into pgquota.plan_limit (plan, version, ord, from_at, until_at, name, meter, level, per, capacity,
-                                  overage, mode, billed, thresholds, message, alone)
+                                  overage, mode, billed, thresholds, message, leads, alone, shared)
   select p_plan, v_new, e.ord, v_from,
          coalesce((select min(v.from_at) from pgquota.plan_version v
                     where v.plan = p_plan and v.from_at > v_from), 'infinity'),
@@ -230,7 +231,11 @@ begin
          coalesce(l.billed, p.per <> 'hour' and (position(':' in p.per) = 0
                                                  or split_part(p.per, ':', 2)::bigint >= 86400)),
          array(select distinct t from unnest(l.thresholds) t order by t), l.message,
-         count(*) over (partition by coalesce(l.meter, l.name)) = 1
+         coalesce(l.mode, 'enforce') <> 'off'
+           and row_number() over (partition by coalesce(l.meter, l.name), coalesce(l.mode, 'enforce') = 'off'
+                                  order by coalesce(l.level, 0), e.ord) = 1,
+         count(*) over (partition by coalesce(l.meter, l.name)) = 1,
+         count(*) over (partition by coalesce(l.meter, l.name), coalesce(l.level, 0), p.per) > 1
     from jsonb_array_elements(p_limits) with ordinality e (field, ord)
    cross join lateral jsonb_populate_record(null::pgquota.plan_limit, e.field) l
    cross join lateral (select coalesce(l.per, 'month')) p (per);
@@ -292,7 +297,7 @@ begin
              row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
                  c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
-                 null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
+                 null, null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
          greatest(v_now, max(c.last_at))
     into v_legs, v_at
     from pgquota.counter c
@@ -509,7 +514,9 @@ begin
     end if;
     v_new.last_at := greatest(v_old.last_at, v_now);
     update pgquota.counter c
-       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at
+       set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at,
+           expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
+                                  where i.tenant = p_tenant and i.counter = v_old.id), 'infinity')
      where c.tenant = p_tenant and c.id = v_old.id
        and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
     if found then
@@ -527,8 +534,8 @@ comment on function pgquota.repair(text) is
   'the differences that are gone; a ledger that is broken in itself stays as it is';
 
 -- A batch of housekeeping of about p_most rows; returns how many were done. Nothing is left when that is
--- fewer than p_most; of holds and partitions, when it is 0. Each call is a transaction of its own. It waits for nobody: what others have locked
--- is left for the next time.
+-- fewer than p_most; of holds and partitions, when it is 0. Each call is a transaction of its own. It waits
+-- for nobody: what others have locked is left for the next time.
 --   holds       expired holds give their units back           ended       old ended holds go
 --   keys        answers to old keys go: a UUIDv7 tells its own age, of others a stub stays, so that an old
 --               key is refused and never charged anew

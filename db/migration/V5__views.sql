@@ -28,14 +28,17 @@ comment on column pgquota.balance.scope is 'whose limit: the tenant, or a path b
 comment on column pgquota.balance.limit_name is 'the limit''s name in the plan';
 comment on column pgquota.balance.meter is 'what it counts';
 comment on column pgquota.balance.mode is 'enforce, observe (reports, never refuses) or off (counts nothing)';
-comment on column pgquota.balance.per is 'its window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
-comment on column pgquota.balance.capacity is 'units a window, overrides and boosts included; null: unlimited';
+comment on column pgquota.balance.per is
+  'its window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
+comment on column pgquota.balance.capacity is
+  'units a window, overrides and boosts included; null: unlimited';
 comment on column pgquota.balance.used is 'units used in the running window';
 comment on column pgquota.balance.held is 'units that open holds take of it, expired ones not counted';
 comment on column pgquota.balance.remaining is 'what is neither used nor held, at least 0; null: unlimited';
 comment on column pgquota.balance.over is 'units used and held above the capacity';
 comment on column pgquota.balance.start_at is 'where the window begins; null for a lifetime';
-comment on column pgquota.balance.resets_at is 'where the window ends and the count begins anew; null for a lifetime';
+comment on column pgquota.balance.resets_at is
+  'where the window ends and the count begins anew; null for a lifetime';
 comment on column pgquota.balance.plan is 'the tenant''s plan, its own or the default one';
 
 create view pgquota.usage as
@@ -54,10 +57,12 @@ comment on view pgquota.usage is
 comment on column pgquota.usage.tenant is 'who is billed';
 comment on column pgquota.usage.scope is 'who used: the tenant, or a path below it';
 comment on column pgquota.usage.meter is 'what was counted';
-comment on column pgquota.usage.per is 'the kind of window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
+comment on column pgquota.usage.per is
+  'the kind of window: lifetime, hour to year, fixed:SECONDS or aligned:SECONDS';
 comment on column pgquota.usage.start_at is 'where the window begins; null for a lifetime';
 comment on column pgquota.usage.end_at is 'where the window ends; null for a lifetime';
-comment on column pgquota.usage.closed is 'the window has ended; late settlements and refunds may still change it';
+comment on column pgquota.usage.closed is
+  'the window has ended; late settlements and refunds may still change it';
 comment on column pgquota.usage.used is 'units used';
 comment on column pgquota.usage.held is 'units that open holds take, expired ones not counted';
 
@@ -72,7 +77,8 @@ comment on view pgquota.ledger_line is
 comment on column pgquota.ledger_line.tenant is 'who is billed';
 comment on column pgquota.ledger_line.at is 'the database''s time of the change';
 comment on column pgquota.ledger_line.operation is 'the operation; entries of one operation share it';
-comment on column pgquota.ledger_line.verb is 'consume, consume_up_to, record, settle, refund, reset or repair';
+comment on column pgquota.ledger_line.verb is
+  'consume, consume_up_to, record, settle, refund, reset or repair';
 comment on column pgquota.ledger_line.scope is 'whose counter: the tenant, or a path below it';
 comment on column pgquota.ledger_line.meter is 'what was counted';
 comment on column pgquota.ledger_line.per is 'the kind of the counter''s window';

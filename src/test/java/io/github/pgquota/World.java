@@ -230,6 +230,13 @@ final class World implements AutoCloseable {
                 having count(i.hold) <> case when h.state = 'open' then cardinality(h.counters)
                                              else 0 end
                 """)).as("holds and their items").isEmpty();
+        assertThat(rows("""
+                select c.scope, c.meter, c.start_at, c.expiry_at, min(i.expires_at)
+                  from pgquota.counter c
+                  join pgquota.hold_item i
+                    on i.tenant = c.tenant and i.counter = c.id and i.amount > 0
+                 group by c.tenant, c.id having c.expiry_at > min(i.expires_at)
+                """)).as("counters that would overlook an expired hold").isEmpty();
     }
 
     @Override

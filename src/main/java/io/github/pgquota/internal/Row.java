@@ -19,6 +19,7 @@ record Row(
         boolean late,
         @Nullable String holdState,
         @Nullable Instant expiresAt,
+        @Nullable Long ord,
         @Nullable String limit,
         String meter,
         String scope,
@@ -38,7 +39,7 @@ record Row(
     /** What {@link #read} reads, in its order. */
     static final String COLUMNS =
             "change, status, detail, operation, at, replayed, late, hold_state, "
-            + "expires_at, limit_name, meter, scope, mode, capacity, ceiling, used, held, "
+            + "expires_at, ord, limit_name, meter, scope, mode, capacity, ceiling, used, held, "
             + "start_at, "
             + "end_at, fits, granted, overage, crossed, message";
 
@@ -53,21 +54,22 @@ record Row(
                 r.getBoolean(7),
                 r.getString(8),
                 instant(r, 9),
-                r.getString(10),
+                number(r, 10),
                 r.getString(11),
                 r.getString(12),
                 r.getString(13),
-                number(r, 14),
+                r.getString(14),
                 number(r, 15),
-                r.getLong(16),
+                number(r, 16),
                 r.getLong(17),
-                instant(r, 18),
+                r.getLong(18),
                 instant(r, 19),
-                r.getBoolean(20),
-                r.getLong(21),
+                instant(r, 20),
+                r.getBoolean(21),
                 r.getLong(22),
-                numbers(r, 23),
-                r.getString(24));
+                r.getLong(23),
+                numbers(r, 24),
+                r.getString(25));
     }
 
     private static @Nullable Long number(ResultSet r, int column) throws SQLException {

@@ -7,7 +7,10 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Types;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /** Sends changes to {@code pgquota.apply} and reads its answers: the only caller of the engine. */
 final class Store {
@@ -16,26 +19,36 @@ final class Store {
             "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?)";
 
     /**
-     * The same for one change of one meter, the call that there are most of. Arrays of the driver
-     * cost more than all else that a call does in this process, and the server reads each anew.
+     * The same for one change, by its number of amounts, of which a request has at most 16. Arrays
+     * of the driver would cost more than all else that a call does in this process.
      */
-    private static final String APPLY_ONE = "select " + Row.COLUMNS
-            + " from pgquota.apply(array[?],"
-            + " array[?], array[?], array[?::uuid], array[?::bigint], '{1}', array[?], "
-            + "array[?::bigint])";
+    private static final List<String> APPLY_ONE =
+            IntStream.rangeClosed(0, 16).mapToObj(Store::applyOne).toList();
+
+    /** What the plan no longer limits comes last. */
+    private static final Comparator<Row> PLAN_ORDER =
+            Comparator.comparing(Row::ord, Comparator.nullsLast(Comparator.naturalOrder()));
 
     private Store() {}
 
+    private static String applyOne(int amounts) {
+        return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, array["
+                + String.join(", ", Collections.nCopies(amounts, "?")) + "]::text[], array["
+                + String.join(", ", Collections.nCopies(amounts, "?")) + "]::bigint[])";
+    }
+
     /**
-     * The answers to the changes, in their order; an answer is a row for each limit, at least one.
+     * The answers to the changes, in their order; an answer is a row for each limit, at least one,
+     * in the order of the plan.
      */
     static List<List<Row>> apply(Connection connection, List<Change> changes) throws SQLException {
-        boolean one = changes.size() == 1 && changes.get(0).amounts().size() == 1;
-        try (PreparedStatement statement = connection.prepareStatement(one ? APPLY_ONE : APPLY)) {
-            if (one) {
-                bind(statement, changes.get(0));
-            } else {
+        Change only = changes.size() == 1 ? changes.get(0) : null;
+        try (PreparedStatement statement = connection.prepareStatement(
+                only == null ? APPLY : APPLY_ONE.get(only.amounts().size()))) {
+            if (only == null) {
                 bind(connection, statement, changes);
+            } else {
+                bind(statement, only);
             }
             List<List<Row>> answers = new ArrayList<>(changes.size());
             for (int i = 0; i < changes.size(); i++) {
@@ -47,19 +60,23 @@ final class Store {
                     answers.get(row.change() - 1).add(row);
                 }
             }
+            answers.forEach(rows -> rows.sort(PLAN_ORDER));
             return answers;
         }
     }
 
     private static void bind(PreparedStatement statement, Change change) throws SQLException {
-        var amount = change.amounts().entrySet().iterator().next();
         statement.setString(1, change.verb());
         statement.setString(2, change.scope().path());
         statement.setString(3, change.key());
         statement.setObject(4, change.ref(), Types.OTHER);
         statement.setObject(5, change.ttlMillis(), Types.BIGINT);
-        statement.setString(6, amount.getKey());
-        statement.setLong(7, amount.getValue());
+        int meter = 6;
+        int amount = meter + change.amounts().size();
+        for (var entry : change.amounts().entrySet()) {
+            statement.setString(meter++, entry.getKey());
+            statement.setLong(amount++, entry.getValue());
+        }
     }
 
     private static void bind(Connection connection, PreparedStatement statement,

@@ -430,7 +430,7 @@ final class Model implements Operations, Administration {
         hold.amounts = new TreeMap<>(asked.amounts);
         hold.counters = legs.stream().map(l -> l.counter).distinct().toList();
         hold.taken = call.at();
-        hold.expires = hold.taken.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl
+        hold.expires = now.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl
                 : LONGEST_HOLD);
         holds.put(id, hold);
         return hold;

@@ -8,7 +8,6 @@ import io.github.pgquota.internal.jooq.tables.Adjustment;
 import io.github.pgquota.internal.jooq.tables.Alert;
 import io.github.pgquota.internal.jooq.tables.AlertLine;
 import io.github.pgquota.internal.jooq.tables.Apply;
-import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Audit;
 import io.github.pgquota.internal.jooq.tables.Balance;
 import io.github.pgquota.internal.jooq.tables.Balances;
@@ -20,6 +19,7 @@ import io.github.pgquota.internal.jooq.tables.Ledger;
 import io.github.pgquota.internal.jooq.tables.LedgerLine;
 import io.github.pgquota.internal.jooq.tables.Mark;
 import io.github.pgquota.internal.jooq.tables.OperationKey;
+import io.github.pgquota.internal.jooq.tables.PlainLimits;
 import io.github.pgquota.internal.jooq.tables.PlanLimit;
 import io.github.pgquota.internal.jooq.tables.PlanVersion;
 import io.github.pgquota.internal.jooq.tables.Reconcile;
@@ -31,10 +31,10 @@ import io.github.pgquota.internal.jooq.tables.Setting;
 import io.github.pgquota.internal.jooq.tables.Tenant;
 import io.github.pgquota.internal.jooq.tables.Usage;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
-import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
 import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
@@ -44,6 +44,7 @@ import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
 import io.github.pgquota.internal.jooq.udt.Answer;
 import io.github.pgquota.internal.jooq.udt.Difference;
 import io.github.pgquota.internal.jooq.udt.Leg;
+import io.github.pgquota.internal.jooq.udt.Part;
 
 import java.time.LocalDateTime;
 import java.time.OffsetDateTime;
@@ -92,8 +93,8 @@ public class Pgquota extends SchemaImpl {
     public final AlertLine ALERT_LINE = AlertLine.ALERT_LINE;
 
     /**
-     * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl
-     * bigint[], p_change integer[], p_meter text[], p_amount bigint[]
+     * p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter
+     * text[], p_amount bigint[]
      */
     public final Apply APPLY = Apply.APPLY;
 
@@ -102,12 +103,11 @@ public class Pgquota extends SchemaImpl {
      */
     public static Result<ApplyRecord> APPLY(
           Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
+        , String pVerb
+        , String pScope
+        , String pKey
+        , UUID pRef
+        , Long pTtl
         , String[] pMeter
         , Long[] pAmount
     ) {
@@ -117,7 +117,6 @@ public class Pgquota extends SchemaImpl {
             , pKey
             , pRef
             , pTtl
-            , pChange
             , pMeter
             , pAmount
         )).fetch();
@@ -127,12 +126,11 @@ public class Pgquota extends SchemaImpl {
      * Get <code>pgquota.apply</code> as a table.
      */
     public static Apply APPLY(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
+          String pVerb
+        , String pScope
+        , String pKey
+        , UUID pRef
+        , Long pTtl
         , String[] pMeter
         , Long[] pAmount
     ) {
@@ -142,7 +140,6 @@ public class Pgquota extends SchemaImpl {
             pKey,
             pRef,
             pTtl,
-            pChange,
             pMeter,
             pAmount
         );
@@ -152,12 +149,11 @@ public class Pgquota extends SchemaImpl {
      * Get <code>pgquota.apply</code> as a table.
      */
     public static Apply APPLY(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
+          Field<String> pVerb
+        , Field<String> pScope
+        , Field<String> pKey
+        , Field<UUID> pRef
+        , Field<Long> pTtl
         , Field<String[]> pMeter
         , Field<Long[]> pAmount
     ) {
@@ -167,89 +163,6 @@ public class Pgquota extends SchemaImpl {
             pKey,
             pRef,
             pTtl,
-            pChange,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl
-     * bigint[], p_change integer[], p_meter text[], p_amount bigint[]
-     */
-    public final ApplyList APPLY_LIST = ApplyList.APPLY_LIST;
-
-    /**
-     * Call <code>pgquota.apply_list</code>.
-     */
-    public static Result<ApplyListRecord> APPLY_LIST(
-          Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pChange
-            , pMeter
-            , pAmount
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.apply_list</code> as a table.
-     */
-    public static ApplyList APPLY_LIST(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * Get <code>pgquota.apply_list</code> as a table.
-     */
-    public static ApplyList APPLY_LIST(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
             pMeter,
             pAmount
         );
@@ -399,6 +312,51 @@ public class Pgquota extends SchemaImpl {
      * The table <code>pgquota.operation_key</code>.
      */
     public final OperationKey OPERATION_KEY = OperationKey.OPERATION_KEY;
+
+    /**
+     * p_scope text, p_now timestamp with time zone
+     */
+    public final PlainLimits PLAIN_LIMITS = PlainLimits.PLAIN_LIMITS;
+
+    /**
+     * Call <code>pgquota.plain_limits</code>.
+     */
+    public static Result<PlanLimitRecord> PLAIN_LIMITS(
+          Configuration configuration
+        , String pScope
+        , OffsetDateTime pNow
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
+              pScope
+            , pNow
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.plain_limits</code> as a table.
+     */
+    public static PlainLimits PLAIN_LIMITS(
+          String pScope
+        , OffsetDateTime pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
+            pScope,
+            pNow
+        );
+    }
+
+    /**
+     * Get <code>pgquota.plain_limits</code> as a table.
+     */
+    public static PlainLimits PLAIN_LIMITS(
+          Field<String> pScope
+        , Field<OffsetDateTime> pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
+            pScope,
+            pNow
+        );
+    }
 
     /**
      * The table <code>pgquota.plan_limit</code>.
@@ -785,7 +743,6 @@ public class Pgquota extends SchemaImpl {
             Alert.ALERT,
             AlertLine.ALERT_LINE,
             Apply.APPLY,
-            ApplyList.APPLY_LIST,
             Audit.AUDIT,
             Balance.BALANCE,
             Balances.BALANCES,
@@ -797,6 +754,7 @@ public class Pgquota extends SchemaImpl {
             LedgerLine.LEDGER_LINE,
             Mark.MARK,
             OperationKey.OPERATION_KEY,
+            PlainLimits.PLAIN_LIMITS,
             PlanLimit.PLAN_LIMIT,
             PlanVersion.PLAN_VERSION,
             Reconcile.RECONCILE,
@@ -816,7 +774,8 @@ public class Pgquota extends SchemaImpl {
         return Arrays.asList(
             Answer.ANSWER,
             Difference.DIFFERENCE,
-            Leg.LEG
+            Leg.LEG,
+            Part.PART
         );
     }
 }

@@ -8,6 +8,7 @@ import io.github.pgquota.internal.jooq.routines.AddLedgerPartitions;
 import io.github.pgquota.internal.jooq.routines.CheckPlan;
 import io.github.pgquota.internal.jooq.routines.CheckZone;
 import io.github.pgquota.internal.jooq.routines.Clock;
+import io.github.pgquota.internal.jooq.routines.Cut;
 import io.github.pgquota.internal.jooq.routines.Exactly;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
@@ -25,9 +26,9 @@ import io.github.pgquota.internal.jooq.routines.VersionAt;
 import io.github.pgquota.internal.jooq.routines.VersionLimits;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
 import io.github.pgquota.internal.jooq.tables.Apply;
-import io.github.pgquota.internal.jooq.tables.ApplyList;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
+import io.github.pgquota.internal.jooq.tables.PlainLimits;
 import io.github.pgquota.internal.jooq.tables.Reconcile;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
 import io.github.pgquota.internal.jooq.tables.Repair;
@@ -35,16 +36,17 @@ import io.github.pgquota.internal.jooq.tables.Reset;
 import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
 import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
-import io.github.pgquota.internal.jooq.tables.records.ApplyListRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
 import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
 import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
 import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
+import io.github.pgquota.internal.jooq.udt.records.AnswerRecord;
 import io.github.pgquota.internal.jooq.udt.records.LegRecord;
 
 import java.time.LocalDateTime;
@@ -153,6 +155,50 @@ public class Routines {
      */
     public static Field<OffsetDateTime> clock() {
         Clock f = new Clock();
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.cut</code>
+     */
+    public static String cut(
+          Configuration configuration
+        , String pScope
+        , Integer pLevel
+    ) {
+        Cut f = new Cut();
+        f.setPScope(pScope);
+        f.setPLevel(pLevel);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.cut</code> as a field.
+     */
+    public static Field<String> cut(
+          String pScope
+        , Integer pLevel
+    ) {
+        Cut f = new Cut();
+        f.setPScope(pScope);
+        f.setPLevel(pLevel);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.cut</code> as a field.
+     */
+    public static Field<String> cut(
+          Field<String> pScope
+        , Field<Integer> pLevel
+    ) {
+        Cut f = new Cut();
+        f.setPScope(pScope);
+        f.setPLevel(pLevel);
 
         return f.asField();
     }
@@ -459,16 +505,12 @@ public class Routines {
      */
     public static AlertRecord[] reached(
           Configuration configuration
-        , LegRecord pLeg
-        , Long pUsed
-        , UUID pOperation
-        , OffsetDateTime pAt
+        , AnswerRecord pAnswer
+        , Integer[] pThresholds
     ) {
         Reached f = new Reached();
-        f.setPLeg(pLeg);
-        f.setPUsed(pUsed);
-        f.setPOperation(pOperation);
-        f.setPAt(pAt);
+        f.setPAnswer(pAnswer);
+        f.setPThresholds(pThresholds);
 
         f.execute(configuration);
         return f.getReturnValue();
@@ -478,16 +520,12 @@ public class Routines {
      * Get <code>pgquota.reached</code> as a field.
      */
     public static Field<AlertRecord[]> reached(
-          LegRecord pLeg
-        , Long pUsed
-        , UUID pOperation
-        , OffsetDateTime pAt
+          AnswerRecord pAnswer
+        , Integer[] pThresholds
     ) {
         Reached f = new Reached();
-        f.setPLeg(pLeg);
-        f.setPUsed(pUsed);
-        f.setPOperation(pOperation);
-        f.setPAt(pAt);
+        f.setPAnswer(pAnswer);
+        f.setPThresholds(pThresholds);
 
         return f.asField();
     }
@@ -496,16 +534,12 @@ public class Routines {
      * Get <code>pgquota.reached</code> as a field.
      */
     public static Field<AlertRecord[]> reached(
-          Field<LegRecord> pLeg
-        , Field<Long> pUsed
-        , Field<UUID> pOperation
-        , Field<OffsetDateTime> pAt
+          Field<AnswerRecord> pAnswer
+        , Field<Integer[]> pThresholds
     ) {
         Reached f = new Reached();
-        f.setPLeg(pLeg);
-        f.setPUsed(pUsed);
-        f.setPOperation(pOperation);
-        f.setPAt(pAt);
+        f.setPAnswer(pAnswer);
+        f.setPThresholds(pThresholds);
 
         return f.asField();
     }
@@ -830,12 +864,11 @@ public class Routines {
      */
     public static Result<ApplyRecord> apply(
           Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
+        , String pVerb
+        , String pScope
+        , String pKey
+        , UUID pRef
+        , Long pTtl
         , String[] pMeter
         , Long[] pAmount
     ) {
@@ -845,7 +878,6 @@ public class Routines {
             , pKey
             , pRef
             , pTtl
-            , pChange
             , pMeter
             , pAmount
         )).fetch();
@@ -855,12 +887,11 @@ public class Routines {
      * Get <code>pgquota.apply</code> as a table.
      */
     public static Apply apply(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
+          String pVerb
+        , String pScope
+        , String pKey
+        , UUID pRef
+        , Long pTtl
         , String[] pMeter
         , Long[] pAmount
     ) {
@@ -870,7 +901,6 @@ public class Routines {
             pKey,
             pRef,
             pTtl,
-            pChange,
             pMeter,
             pAmount
         );
@@ -880,12 +910,11 @@ public class Routines {
      * Get <code>pgquota.apply</code> as a table.
      */
     public static Apply apply(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
+          Field<String> pVerb
+        , Field<String> pScope
+        , Field<String> pKey
+        , Field<UUID> pRef
+        , Field<Long> pTtl
         , Field<String[]> pMeter
         , Field<Long[]> pAmount
     ) {
@@ -895,83 +924,6 @@ public class Routines {
             pKey,
             pRef,
             pTtl,
-            pChange,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * Call <code>pgquota.apply_list</code>.
-     */
-    public static Result<ApplyListRecord> applyList(
-          Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pChange
-            , pMeter
-            , pAmount
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.apply_list</code> as a table.
-     */
-    public static ApplyList applyList(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * Get <code>pgquota.apply_list</code> as a table.
-     */
-    public static ApplyList applyList(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.ApplyList.APPLY_LIST.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
             pMeter,
             pAmount
         );
@@ -1059,6 +1011,46 @@ public class Routines {
             pChange,
             pTenant,
             pHold,
+            pNow
+        );
+    }
+
+    /**
+     * Call <code>pgquota.plain_limits</code>.
+     */
+    public static Result<PlanLimitRecord> plainLimits(
+          Configuration configuration
+        , String pScope
+        , OffsetDateTime pNow
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
+              pScope
+            , pNow
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.plain_limits</code> as a table.
+     */
+    public static PlainLimits plainLimits(
+          String pScope
+        , OffsetDateTime pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
+            pScope,
+            pNow
+        );
+    }
+
+    /**
+     * Get <code>pgquota.plain_limits</code> as a table.
+     */
+    public static PlainLimits plainLimits(
+          Field<String> pScope
+        , Field<OffsetDateTime> pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
+            pScope,
             pNow
         );
     }

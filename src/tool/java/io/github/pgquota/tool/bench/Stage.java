@@ -125,9 +125,9 @@ final class Stage implements AutoCloseable {
                 """
                 insert into pgquota.plan_limit
                        (plan, version, ord, from_at, name, meter, level, per, capacity, overage,
-                        mode, billed, alone)
+                        mode, billed, leads, alone)
                 select 'BENCH', 1, ord, pgquota.clock(), meter, meter, 1, per, capacity, 0,
-                       'enforce', billed, true
+                       'enforce', billed, true, true
                   from (values (1, 'requests', 'fixed:43200', %1$s, false),
                                (2, 'keyed', 'month', %1$s, true),
                                (3, 'reserved', 'fixed:43200', %1$s, false),

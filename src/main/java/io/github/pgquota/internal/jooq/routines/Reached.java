@@ -7,11 +7,8 @@ package io.github.pgquota.internal.jooq.routines;
 import io.github.pgquota.internal.jooq.Pgquota;
 import io.github.pgquota.internal.jooq.tables.Alert;
 import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
-import io.github.pgquota.internal.jooq.udt.Leg;
-import io.github.pgquota.internal.jooq.udt.records.LegRecord;
-
-import java.time.OffsetDateTime;
-import java.util.UUID;
+import io.github.pgquota.internal.jooq.udt.Answer;
+import io.github.pgquota.internal.jooq.udt.records.AnswerRecord;
 
 import org.jooq.Field;
 import org.jooq.Parameter;
@@ -34,24 +31,14 @@ public class Reached extends AbstractRoutine<AlertRecord[]> {
     public static final Parameter<AlertRecord[]> RETURN_VALUE = Internal.createParameter("RETURN_VALUE", Alert.ALERT.getDataType().array(), false, false);
 
     /**
-     * The parameter <code>pgquota.reached.p_leg</code>.
+     * The parameter <code>pgquota.reached.p_answer</code>.
      */
-    public static final Parameter<LegRecord> P_LEG = Internal.createParameter("p_leg", Leg.LEG.getDataType(), false, false);
+    public static final Parameter<AnswerRecord> P_ANSWER = Internal.createParameter("p_answer", Answer.ANSWER.getDataType(), false, false);
 
     /**
-     * The parameter <code>pgquota.reached.p_used</code>.
+     * The parameter <code>pgquota.reached.p_thresholds</code>.
      */
-    public static final Parameter<Long> P_USED = Internal.createParameter("p_used", SQLDataType.BIGINT, false, false);
-
-    /**
-     * The parameter <code>pgquota.reached.p_operation</code>.
-     */
-    public static final Parameter<UUID> P_OPERATION = Internal.createParameter("p_operation", SQLDataType.UUID, false, false);
-
-    /**
-     * The parameter <code>pgquota.reached.p_at</code>.
-     */
-    public static final Parameter<OffsetDateTime> P_AT = Internal.createParameter("p_at", SQLDataType.TIMESTAMPWITHTIMEZONE(6), false, false);
+    public static final Parameter<Integer[]> P_THRESHOLDS = Internal.createParameter("p_thresholds", SQLDataType.INTEGER.array(), false, false);
 
     /**
      * Create a new routine call instance
@@ -60,69 +47,37 @@ public class Reached extends AbstractRoutine<AlertRecord[]> {
         super("reached", Pgquota.PGQUOTA, Alert.ALERT.getDataType().array());
 
         setReturnParameter(RETURN_VALUE);
-        addInParameter(P_LEG);
-        addInParameter(P_USED);
-        addInParameter(P_OPERATION);
-        addInParameter(P_AT);
+        addInParameter(P_ANSWER);
+        addInParameter(P_THRESHOLDS);
     }
 
     /**
-     * Set the <code>p_leg</code> parameter IN value to the routine
+     * Set the <code>p_answer</code> parameter IN value to the routine
      */
-    public void setPLeg(LegRecord value) {
-        setValue(P_LEG, value);
+    public void setPAnswer(AnswerRecord value) {
+        setValue(P_ANSWER, value);
     }
 
     /**
-     * Set the <code>p_leg</code> parameter to the function to be used with a
+     * Set the <code>p_answer</code> parameter to the function to be used with a
      * {@link org.jooq.Select} statement
      */
-    public void setPLeg(Field<LegRecord> field) {
-        setField(P_LEG, field);
+    public void setPAnswer(Field<AnswerRecord> field) {
+        setField(P_ANSWER, field);
     }
 
     /**
-     * Set the <code>p_used</code> parameter IN value to the routine
+     * Set the <code>p_thresholds</code> parameter IN value to the routine
      */
-    public void setPUsed(Long value) {
-        setValue(P_USED, value);
+    public void setPThresholds(Integer[] value) {
+        setValue(P_THRESHOLDS, value);
     }
 
     /**
-     * Set the <code>p_used</code> parameter to the function to be used with a
-     * {@link org.jooq.Select} statement
-     */
-    public void setPUsed(Field<Long> field) {
-        setField(P_USED, field);
-    }
-
-    /**
-     * Set the <code>p_operation</code> parameter IN value to the routine
-     */
-    public void setPOperation(UUID value) {
-        setValue(P_OPERATION, value);
-    }
-
-    /**
-     * Set the <code>p_operation</code> parameter to the function to be used
+     * Set the <code>p_thresholds</code> parameter to the function to be used
      * with a {@link org.jooq.Select} statement
      */
-    public void setPOperation(Field<UUID> field) {
-        setField(P_OPERATION, field);
-    }
-
-    /**
-     * Set the <code>p_at</code> parameter IN value to the routine
-     */
-    public void setPAt(OffsetDateTime value) {
-        setValue(P_AT, value);
-    }
-
-    /**
-     * Set the <code>p_at</code> parameter to the function to be used with a
-     * {@link org.jooq.Select} statement
-     */
-    public void setPAt(Field<OffsetDateTime> field) {
-        setField(P_AT, field);
+    public void setPThresholds(Field<Integer[]> field) {
+        setField(P_THRESHOLDS, field);
     }
 }

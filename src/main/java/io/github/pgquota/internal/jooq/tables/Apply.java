@@ -23,8 +23,8 @@ import org.jooq.impl.TableImpl;
 
 
 /**
- * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
- * p_change integer[], p_meter text[], p_amount bigint[]
+ * p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter
+ * text[], p_amount bigint[]
  */
 @SuppressWarnings({ "all", "unchecked", "rawtypes" })
 public class Apply extends TableImpl<ApplyRecord> {
@@ -57,12 +57,11 @@ public class Apply extends TableImpl<ApplyRecord> {
 
     private Apply(Name alias, Table<ApplyRecord> aliased) {
         this(alias, aliased, new Field[] {
-            DSL.val(null, SQLDataType.CLOB.array()),
-            DSL.val(null, SQLDataType.CLOB.array()),
-            DSL.val(null, SQLDataType.CLOB.array()),
-            DSL.val(null, SQLDataType.UUID.array()),
-            DSL.val(null, SQLDataType.BIGINT.array()),
-            DSL.val(null, SQLDataType.INTEGER.array()),
+            DSL.val(null, SQLDataType.CLOB),
+            DSL.val(null, SQLDataType.CLOB),
+            DSL.val(null, SQLDataType.CLOB),
+            DSL.val(null, SQLDataType.UUID),
+            DSL.val(null, SQLDataType.BIGINT),
             DSL.val(null, SQLDataType.CLOB.array()),
             DSL.val(null, SQLDataType.BIGINT.array())
         });
@@ -73,7 +72,7 @@ public class Apply extends TableImpl<ApplyRecord> {
     }
 
     private Apply(Name alias, Table<ApplyRecord> aliased, Field<?>[] parameters, Condition where) {
-        super(alias, null, aliased, parameters, DSL.comment("p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[]"), TableOptions.function(), where);
+        super(alias, null, aliased, parameters, DSL.comment("p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[]"), TableOptions.function(), where);
     }
 
     /**
@@ -145,22 +144,20 @@ public class Apply extends TableImpl<ApplyRecord> {
      * Call this table-valued function
      */
     public Apply call(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
+          String pVerb
+        , String pScope
+        , String pKey
+        , UUID pRef
+        , Long pTtl
         , String[] pMeter
         , Long[] pAmount
     ) {
         Apply result = new Apply(DSL.name("apply"), null, new Field[] {
-            DSL.val(pVerb, SQLDataType.CLOB.array()),
-            DSL.val(pScope, SQLDataType.CLOB.array()),
-            DSL.val(pKey, SQLDataType.CLOB.array()),
-            DSL.val(pRef, SQLDataType.UUID.array()),
-            DSL.val(pTtl, SQLDataType.BIGINT.array()),
-            DSL.val(pChange, SQLDataType.INTEGER.array()),
+            DSL.val(pVerb, SQLDataType.CLOB),
+            DSL.val(pScope, SQLDataType.CLOB),
+            DSL.val(pKey, SQLDataType.CLOB),
+            DSL.val(pRef, SQLDataType.UUID),
+            DSL.val(pTtl, SQLDataType.BIGINT),
             DSL.val(pMeter, SQLDataType.CLOB.array()),
             DSL.val(pAmount, SQLDataType.BIGINT.array())
         });
@@ -172,12 +169,11 @@ public class Apply extends TableImpl<ApplyRecord> {
      * Call this table-valued function
      */
     public Apply call(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
+          Field<String> pVerb
+        , Field<String> pScope
+        , Field<String> pKey
+        , Field<UUID> pRef
+        , Field<Long> pTtl
         , Field<String[]> pMeter
         , Field<Long[]> pAmount
     ) {
@@ -187,7 +183,6 @@ public class Apply extends TableImpl<ApplyRecord> {
             pKey,
             pRef,
             pTtl,
-            pChange,
             pMeter,
             pAmount
         });

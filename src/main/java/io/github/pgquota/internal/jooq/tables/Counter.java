@@ -121,6 +121,11 @@ public class Counter extends TableImpl<CounterRecord> {
      */
     public final TableField<CounterRecord, OffsetDateTime> LAST_AT = createField(DSL.name("last_at"), SQLDataType.TIMESTAMPWITHTIMEZONE(6).nullable(false), this, "");
 
+    /**
+     * The column <code>pgquota.counter.expiry_at</code>.
+     */
+    public final TableField<CounterRecord, OffsetDateTime> EXPIRY_AT = createField(DSL.name("expiry_at"), SQLDataType.TIMESTAMPWITHTIMEZONE(6).nullable(false).defaultValue(DSL.field(DSL.raw("'infinity'::timestamp with time zone"), SQLDataType.TIMESTAMPWITHTIMEZONE)), this, "");
+
     private Counter(Name alias, Table<CounterRecord> aliased) {
         this(alias, aliased, (Field<?>[]) null, null);
     }

@@ -126,6 +126,11 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
     public final TableField<PlanLimitRecord, String> MODE = createField(DSL.name("mode"), SQLDataType.CLOB.nullable(false), this, "");
 
     /**
+     * The column <code>pgquota.plan_limit.stop</code>.
+     */
+    public final TableField<PlanLimitRecord, Long> STOP = createField(DSL.name("stop"), SQLDataType.BIGINT, this, "");
+
+    /**
      * The column <code>pgquota.plan_limit.billed</code>.
      */
     public final TableField<PlanLimitRecord, Boolean> BILLED = createField(DSL.name("billed"), SQLDataType.BOOLEAN.nullable(false), this, "");
@@ -141,9 +146,24 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
     public final TableField<PlanLimitRecord, BigDecimal> QUIET_BELOW = createField(DSL.name("quiet_below"), SQLDataType.NUMERIC, this, "");
 
     /**
+     * The column <code>pgquota.plan_limit.calm</code>.
+     */
+    public final TableField<PlanLimitRecord, Long> CALM = createField(DSL.name("calm"), SQLDataType.BIGINT, this, "");
+
+    /**
+     * The column <code>pgquota.plan_limit.leads</code>.
+     */
+    public final TableField<PlanLimitRecord, Boolean> LEADS = createField(DSL.name("leads"), SQLDataType.BOOLEAN.nullable(false).defaultValue(DSL.field(DSL.raw("false"), SQLDataType.BOOLEAN)), this, "");
+
+    /**
      * The column <code>pgquota.plan_limit.alone</code>.
      */
     public final TableField<PlanLimitRecord, Boolean> ALONE = createField(DSL.name("alone"), SQLDataType.BOOLEAN.nullable(false).defaultValue(DSL.field(DSL.raw("false"), SQLDataType.BOOLEAN)), this, "");
+
+    /**
+     * The column <code>pgquota.plan_limit.shared</code>.
+     */
+    public final TableField<PlanLimitRecord, Boolean> SHARED = createField(DSL.name("shared"), SQLDataType.BOOLEAN.nullable(false).defaultValue(DSL.field(DSL.raw("false"), SQLDataType.BOOLEAN)), this, "");
 
     /**
      * The column <code>pgquota.plan_limit.message</code>.

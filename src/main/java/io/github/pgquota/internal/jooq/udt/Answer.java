@@ -85,6 +85,11 @@ public class Answer extends UDTImpl<AnswerRecord> {
     public static final UDTField<AnswerRecord, OffsetDateTime> EXPIRES_AT = createField(DSL.name("expires_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, ANSWER, "");
 
     /**
+     * The attribute <code>pgquota.answer.ord</code>.
+     */
+    public static final UDTField<AnswerRecord, Integer> ORD = createField(DSL.name("ord"), SQLDataType.INTEGER, ANSWER, "");
+
+    /**
      * The attribute <code>pgquota.answer.limit_name</code>.
      */
     public static final UDTField<AnswerRecord, String> LIMIT_NAME = createField(DSL.name("limit_name"), SQLDataType.CLOB, ANSWER, "");
@@ -163,6 +168,16 @@ public class Answer extends UDTImpl<AnswerRecord> {
      * The attribute <code>pgquota.answer.message</code>.
      */
     public static final UDTField<AnswerRecord, String> MESSAGE = createField(DSL.name("message"), SQLDataType.CLOB, ANSWER, "");
+
+    /**
+     * The attribute <code>pgquota.answer.counter</code>.
+     */
+    public static final UDTField<AnswerRecord, Long> COUNTER = createField(DSL.name("counter"), SQLDataType.BIGINT, ANSWER, "");
+
+    /**
+     * The attribute <code>pgquota.answer.entry</code>.
+     */
+    public static final UDTField<AnswerRecord, Long> ENTRY = createField(DSL.name("entry"), SQLDataType.BIGINT, ANSWER, "");
 
     /**
      * No further instances allowed

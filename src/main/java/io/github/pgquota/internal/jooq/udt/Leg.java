@@ -154,6 +154,11 @@ public class Leg extends UDTImpl<LegRecord> {
     public static final UDTField<LegRecord, OffsetDateTime> LAST_AT = createField(DSL.name("last_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, LEG, "");
 
     /**
+     * The attribute <code>pgquota.leg.expiry_at</code>.
+     */
+    public static final UDTField<LegRecord, OffsetDateTime> EXPIRY_AT = createField(DSL.name("expiry_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, LEG, "");
+
+    /**
      * The attribute <code>pgquota.leg.took</code>.
      */
     public static final UDTField<LegRecord, Long> TOOK = createField(DSL.name("took"), SQLDataType.BIGINT, LEG, "");

@@ -10,8 +10,8 @@ import org.jooq.impl.TableRecordImpl;
 
 
 /**
- * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
- * p_change integer[], p_meter text[], p_amount bigint[]
+ * p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter
+ * text[], p_amount bigint[]
  */
 @SuppressWarnings({ "all", "unchecked", "rawtypes" })
 public class ApplyRecord extends TableRecordImpl<ApplyRecord> {

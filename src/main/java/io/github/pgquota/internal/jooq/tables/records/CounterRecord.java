@@ -202,6 +202,20 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
         return (OffsetDateTime) get(12);
     }
 
+    /**
+     * Setter for <code>pgquota.counter.expiry_at</code>.
+     */
+    public void setExpiryAt(OffsetDateTime value) {
+        set(13, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.counter.expiry_at</code>.
+     */
+    public OffsetDateTime getExpiryAt() {
+        return (OffsetDateTime) get(13);
+    }
+
     // -------------------------------------------------------------------------
     // Primary key information
     // -------------------------------------------------------------------------
@@ -225,7 +239,7 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
     /**
      * Create a detached, initialised CounterRecord
      */
-    public CounterRecord(String tenant, Long id, String scope, String meter, String per, Boolean current, OffsetDateTime startAt, OffsetDateTime endAt, Boolean billed, Long used, Long held, Long entries, OffsetDateTime lastAt) {
+    public CounterRecord(String tenant, Long id, String scope, String meter, String per, Boolean current, OffsetDateTime startAt, OffsetDateTime endAt, Boolean billed, Long used, Long held, Long entries, OffsetDateTime lastAt, OffsetDateTime expiryAt) {
         super(Counter.COUNTER);
 
         setTenant(tenant);
@@ -241,6 +255,7 @@ public class CounterRecord extends UpdatableRecordImpl<CounterRecord> {
         setHeld(held);
         setEntries(entries);
         setLastAt(lastAt);
+        setExpiryAt(expiryAt);
         resetChangedOnNotNull();
     }
 }

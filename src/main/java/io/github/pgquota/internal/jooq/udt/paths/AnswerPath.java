@@ -77,6 +77,11 @@ public class AnswerPath<R extends Record, T> extends UDTPathTableFieldImpl<R, An
     public final UDTField<AnswerRecord, OffsetDateTime> EXPIRES_AT = Internal.createUDTPathField(DSL.name("expires_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, this, "", UDTField.class);
 
     /**
+     * The attribute <code>pgquota.answer.ord</code>.
+     */
+    public final UDTField<AnswerRecord, Integer> ORD = Internal.createUDTPathField(DSL.name("ord"), SQLDataType.INTEGER, this, "", UDTField.class);
+
+    /**
      * The attribute <code>pgquota.answer.limit_name</code>.
      */
     public final UDTField<AnswerRecord, String> LIMIT_NAME = Internal.createUDTPathField(DSL.name("limit_name"), SQLDataType.CLOB, this, "", UDTField.class);
@@ -155,6 +160,16 @@ public class AnswerPath<R extends Record, T> extends UDTPathTableFieldImpl<R, An
      * The attribute <code>pgquota.answer.message</code>.
      */
     public final UDTField<AnswerRecord, String> MESSAGE = Internal.createUDTPathField(DSL.name("message"), SQLDataType.CLOB, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.answer.counter</code>.
+     */
+    public final UDTField<AnswerRecord, Long> COUNTER = Internal.createUDTPathField(DSL.name("counter"), SQLDataType.BIGINT, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.answer.entry</code>.
+     */
+    public final UDTField<AnswerRecord, Long> ENTRY = Internal.createUDTPathField(DSL.name("entry"), SQLDataType.BIGINT, this, "", UDTField.class);
 
     public AnswerPath(Name name, DataType<T> type, RecordQualifier<R> qualifier, Comment comment, Binding<?, T> binding) {
         super(name, type, qualifier, Answer.ANSWER, comment, binding);

@@ -146,6 +146,11 @@ public class LegPath<R extends Record, T> extends UDTPathTableFieldImpl<R, LegRe
     public final UDTField<LegRecord, OffsetDateTime> LAST_AT = Internal.createUDTPathField(DSL.name("last_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, this, "", UDTField.class);
 
     /**
+     * The attribute <code>pgquota.leg.expiry_at</code>.
+     */
+    public final UDTField<LegRecord, OffsetDateTime> EXPIRY_AT = Internal.createUDTPathField(DSL.name("expiry_at"), SQLDataType.TIMESTAMPWITHTIMEZONE, this, "", UDTField.class);
+
+    /**
      * The attribute <code>pgquota.leg.took</code>.
      */
     public final UDTField<LegRecord, Long> TOOK = Internal.createUDTPathField(DSL.name("took"), SQLDataType.BIGINT, this, "", UDTField.class);

@@ -147,227 +147,269 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
     }
 
     /**
+     * Setter for <code>pgquota.answer.ord</code>.
+     */
+    public void setOrd(Integer value) {
+        set(9, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.answer.ord</code>.
+     */
+    public Integer getOrd() {
+        return (Integer) get(9);
+    }
+
+    /**
      * Setter for <code>pgquota.answer.limit_name</code>.
      */
     public void setLimitName(String value) {
-        set(9, value);
+        set(10, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.limit_name</code>.
      */
     public String getLimitName() {
-        return (String) get(9);
+        return (String) get(10);
     }
 
     /**
      * Setter for <code>pgquota.answer.meter</code>.
      */
     public void setMeter(String value) {
-        set(10, value);
+        set(11, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.meter</code>.
      */
     public String getMeter() {
-        return (String) get(10);
+        return (String) get(11);
     }
 
     /**
      * Setter for <code>pgquota.answer.scope</code>.
      */
     public void setScope(String value) {
-        set(11, value);
+        set(12, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.scope</code>.
      */
     public String getScope() {
-        return (String) get(11);
+        return (String) get(12);
     }
 
     /**
      * Setter for <code>pgquota.answer.mode</code>.
      */
     public void setMode(String value) {
-        set(12, value);
+        set(13, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.mode</code>.
      */
     public String getMode() {
-        return (String) get(12);
+        return (String) get(13);
     }
 
     /**
      * Setter for <code>pgquota.answer.per</code>.
      */
     public void setPer(String value) {
-        set(13, value);
+        set(14, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.per</code>.
      */
     public String getPer() {
-        return (String) get(13);
+        return (String) get(14);
     }
 
     /**
      * Setter for <code>pgquota.answer.capacity</code>.
      */
     public void setCapacity(Long value) {
-        set(14, value);
+        set(15, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.capacity</code>.
      */
     public Long getCapacity() {
-        return (Long) get(14);
+        return (Long) get(15);
     }
 
     /**
      * Setter for <code>pgquota.answer.ceiling</code>.
      */
     public void setCeiling(Long value) {
-        set(15, value);
+        set(16, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.ceiling</code>.
      */
     public Long getCeiling() {
-        return (Long) get(15);
+        return (Long) get(16);
     }
 
     /**
      * Setter for <code>pgquota.answer.used</code>.
      */
     public void setUsed(Long value) {
-        set(16, value);
+        set(17, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.used</code>.
      */
     public Long getUsed() {
-        return (Long) get(16);
+        return (Long) get(17);
     }
 
     /**
      * Setter for <code>pgquota.answer.held</code>.
      */
     public void setHeld(Long value) {
-        set(17, value);
+        set(18, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.held</code>.
      */
     public Long getHeld() {
-        return (Long) get(17);
+        return (Long) get(18);
     }
 
     /**
      * Setter for <code>pgquota.answer.start_at</code>.
      */
     public void setStartAt(OffsetDateTime value) {
-        set(18, value);
+        set(19, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.start_at</code>.
      */
     public OffsetDateTime getStartAt() {
-        return (OffsetDateTime) get(18);
+        return (OffsetDateTime) get(19);
     }
 
     /**
      * Setter for <code>pgquota.answer.end_at</code>.
      */
     public void setEndAt(OffsetDateTime value) {
-        set(19, value);
+        set(20, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.end_at</code>.
      */
     public OffsetDateTime getEndAt() {
-        return (OffsetDateTime) get(19);
+        return (OffsetDateTime) get(20);
     }
 
     /**
      * Setter for <code>pgquota.answer.fits</code>.
      */
     public void setFits(Boolean value) {
-        set(20, value);
+        set(21, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.fits</code>.
      */
     public Boolean getFits() {
-        return (Boolean) get(20);
+        return (Boolean) get(21);
     }
 
     /**
      * Setter for <code>pgquota.answer.granted</code>.
      */
     public void setGranted(Long value) {
-        set(21, value);
+        set(22, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.granted</code>.
      */
     public Long getGranted() {
-        return (Long) get(21);
+        return (Long) get(22);
     }
 
     /**
      * Setter for <code>pgquota.answer.overage</code>.
      */
     public void setOverage(Long value) {
-        set(22, value);
+        set(23, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.overage</code>.
      */
     public Long getOverage() {
-        return (Long) get(22);
+        return (Long) get(23);
     }
 
     /**
      * Setter for <code>pgquota.answer.crossed</code>.
      */
     public void setCrossed(Integer[] value) {
-        set(23, value);
+        set(24, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.crossed</code>.
      */
     public Integer[] getCrossed() {
-        return (Integer[]) get(23);
+        return (Integer[]) get(24);
     }
 
     /**
      * Setter for <code>pgquota.answer.message</code>.
      */
     public void setMessage(String value) {
-        set(24, value);
+        set(25, value);
     }
 
     /**
      * Getter for <code>pgquota.answer.message</code>.
      */
     public String getMessage() {
-        return (String) get(24);
+        return (String) get(25);
+    }
+
+    /**
+     * Setter for <code>pgquota.answer.counter</code>.
+     */
+    public void setCounter(Long value) {
+        set(26, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.answer.counter</code>.
+     */
+    public Long getCounter() {
+        return (Long) get(26);
+    }
+
+    /**
+     * Setter for <code>pgquota.answer.entry</code>.
+     */
+    public void setEntry(Long value) {
+        set(27, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.answer.entry</code>.
+     */
+    public Long getEntry() {
+        return (Long) get(27);
     }
 
     // -------------------------------------------------------------------------
@@ -384,7 +426,7 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
     /**
      * Create a detached, initialised AnswerRecord
      */
-    public AnswerRecord(Integer change, String status, String detail, UUID operation, OffsetDateTime at, Boolean replayed, Boolean late, String holdState, OffsetDateTime expiresAt, String limitName, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Long used, Long held, OffsetDateTime startAt, OffsetDateTime endAt, Boolean fits, Long granted, Long overage, Integer[] crossed, String message) {
+    public AnswerRecord(Integer change, String status, String detail, UUID operation, OffsetDateTime at, Boolean replayed, Boolean late, String holdState, OffsetDateTime expiresAt, Integer ord, String limitName, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Long used, Long held, OffsetDateTime startAt, OffsetDateTime endAt, Boolean fits, Long granted, Long overage, Integer[] crossed, String message, Long counter, Long entry) {
         super(Answer.ANSWER);
 
         setChange(change);
@@ -396,6 +438,7 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
         setLate(late);
         setHoldState(holdState);
         setExpiresAt(expiresAt);
+        setOrd(ord);
         setLimitName(limitName);
         setMeter(meter);
         setScope(scope);
@@ -412,6 +455,8 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
         setOverage(overage);
         setCrossed(crossed);
         setMessage(message);
+        setCounter(counter);
+        setEntry(entry);
         resetChangedOnNotNull();
     }
 }

@@ -342,17 +342,31 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
     }
 
     /**
+     * Setter for <code>pgquota.leg.expiry_at</code>.
+     */
+    public void setExpiryAt(OffsetDateTime value) {
+        set(23, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.leg.expiry_at</code>.
+     */
+    public OffsetDateTime getExpiryAt() {
+        return (OffsetDateTime) get(23);
+    }
+
+    /**
      * Setter for <code>pgquota.leg.took</code>.
      */
     public void setTook(Long value) {
-        set(23, value);
+        set(24, value);
     }
 
     /**
      * Getter for <code>pgquota.leg.took</code>.
      */
     public Long getTook() {
-        return (Long) get(23);
+        return (Long) get(24);
     }
 
     // -------------------------------------------------------------------------
@@ -369,7 +383,7 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
     /**
      * Create a detached, initialised LegRecord
      */
-    public LegRecord(Integer change, Integer input, Long amount, Integer ord, String name, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Boolean billed, Integer[] thresholds, String message, Long counter, Long ended, Long used, Long held, Long expired, Long entries, OffsetDateTime startAt, OffsetDateTime endAt, OffsetDateTime lastAt, Long took) {
+    public LegRecord(Integer change, Integer input, Long amount, Integer ord, String name, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Boolean billed, Integer[] thresholds, String message, Long counter, Long ended, Long used, Long held, Long expired, Long entries, OffsetDateTime startAt, OffsetDateTime endAt, OffsetDateTime lastAt, OffsetDateTime expiryAt, Long took) {
         super(Leg.LEG);
 
         setChange(change);
@@ -395,6 +409,7 @@ public class LegRecord extends UDTRecordImpl<LegRecord> {
         setStartAt(startAt);
         setEndAt(endAt);
         setLastAt(lastAt);
+        setExpiryAt(expiryAt);
         setTook(took);
         resetChangedOnNotNull();
     }
