@@ -972,10 +972,16 @@ begin
   end loop;
 end $$;
 
--- What a single change does to one counter: du and dh are added to used and held, which may come to room;
--- entries is 1 if the ledger is to show it; answer is what is told.
+-- What a single change does to one counter.
+--   du, dh   what is added to used and held, which may come to room; up to calm nothing but that is to be told
+--   entries  1 if the ledger is to show it
+--   plain    the counter is open, none of its holds has expired, and no other limit counts on it
+--   alone, leads, whole: whether a meter has no other limit; whether this is the first of its meter or hold,
+--            and how many of those there must be
+--   answer   what is told of it
 create type pgquota.part as (
-  du bigint, dh bigint, entries int, room bigint, quiet_below numeric, thresholds int[], answer pgquota.answer
+  du bigint, dh bigint, entries int, room bigint, calm bigint, thresholds int[], denied boolean, plain boolean,
+  alone boolean, leads boolean, whole int, held bigint[], answer pgquota.answer
 );
 
 -- The limits that count for a scope, if the tenant has no overrides or boosts. Inlined where it is called.
@@ -991,6 +997,56 @@ as $$
      and l.level < cardinality(string_to_array(p_scope, '/'))
 $$;
 
+-- How a request stands with its limits. Inlined where it is called.
+create function pgquota.look(
+    p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_state text, p_expires timestamptz,
+    p_now timestamptz)
+  returns setof pgquota.part
+  language sql stable
+as $$
+  select case when p_state is null then a.amount else 0 end, case when p_state is null then 0 else a.amount end,
+         (c.billed and p_state is null)::int,
+         case when p_verb = 'record' then 9223372036854775807 else l.stop end, l.calm, l.thresholds,
+         p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
+         c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904, l.alone, l.leads,
+         case when cardinality(p_meter) = cardinality(p_amount) then cardinality(p_meter) end, null::bigint[],
+         row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter, c.scope,
+             l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,
+             coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0, '{}', l.message, c.id,
+             null)::pgquota.answer
+    from pgquota.plain_limits(p_scope, p_now) l
+   cross join lateral (select p_amount[array_position(p_meter, l.meter::text)]) a (amount)
+    left join pgquota.counter c
+      on c.tenant = split_part(p_scope, '/', 1) and c.scope = pgquota.cut(p_scope, l.level)
+     and c.meter = l.meter and c.per = l.per and c.current and c.end_at > p_now and c.expiry_at > p_now
+   where l.meter = any (p_meter)
+$$;
+
+-- How a hold stands with the limits over its counters. Inlined where it is called.
+create function pgquota.look_at_hold(
+    p_verb text, p_tenant text, p_hold uuid, p_meter text[], p_amount bigint[], p_state text, p_now timestamptz)
+  returns setof pgquota.part
+  language sql stable
+as $$
+  select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds, false,
+         not l.shared and a.amount between 0 and 4611686018427387904, true, true,
+         case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
+         row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter, c.scope,
+             l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true, a.amount, 0, '{}',
+             l.message, c.id, null)::pgquota.answer
+    from pgquota.hold h
+   cross join lateral unnest(h.counters) u (counter)
+    join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter and c.expiry_at > p_now
+    join pgquota.hold_item i
+      on i.tenant = h.tenant and i.counter = c.id and i.expires_at = h.expires_at and i.hold = h.id
+   cross join lateral (
+         select case when p_verb = 'release' then 0
+                     else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
+   cross join lateral pgquota.plain_limits(h.scope, p_now) l
+   where h.tenant = p_tenant and h.id = p_hold and h.state = 'open' and h.expires_at > p_now
+     and p_meter <@ h.meters and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level)
+$$;
+
 -- Decides and writes one change; returns a row a limit.
 --   p_verb   consume | consume_up_to | record | reserve | check | settle | release | extend | refund
 --   p_scope  the scope; for settle, release, extend and refund the tenant
@@ -999,9 +1055,8 @@ $$;
 --   p_meter, p_amount: what is asked for, sorted by meter
 --
 -- Over counters that are open, and on which no hold has expired, a look and a guarded UPDATE a counter will
--- do; below a single limit's capacity the UPDATE alone, which then looks itself. That is what most calls are,
--- and it is done here, with few expressions: PL/pgSQL prepares each anew in every transaction. All else is
--- a list of one, and so is what turns out otherwise under the locks.
+-- do. That is what most calls are, and it is done here, with few expressions: PL/pgSQL prepares each anew in
+-- every transaction. All else is a list of one, and so is what turns out otherwise under the locks.
 create function pgquota.apply(
     p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[])
   returns setof pgquota.answer
@@ -1015,23 +1070,21 @@ create function pgquota.apply(
   set join_collapse_limit = 1
 as $$
 declare
-  c_most constant bigint := 9223372036854775807;
   v_tenant constant text := split_part(p_scope, '/', 1);
   v_now timestamptz := pgquota.clock();
   v_at timestamptz;
   v_op uuid;
-  v_state text;           -- what becomes of the hold
-  v_ttl interval;
-  v_expires timestamptz;  -- and when
-  v_amounts bigint[];
-  v_parts pgquota.part[]; -- in the order of locks
+  v_state text;            -- what becomes of the hold
+  v_expires timestamptz;   -- and when
+  v_parts pgquota.part[];  -- in the order of locks
   v_part pgquota.part;
-  v_plain boolean;        -- counters are open, nothing has expired
+  v_plain boolean;
   v_denied boolean;
-  v_done int := 0;        -- parts that are charged
+  v_done int := 0;         -- parts that are charged
   v_entry bigint;
   v_last timestamptz;
-  v_loud boolean := false; -- a threshold may have been reached
+  v_again boolean := false; -- some answers tell an earlier time than the last
+  v_loud boolean := false;  -- a threshold may have been reached
   v_alerts pgquota.alert[];
   v_reached pgquota.alert[];
   v_answers pgquota.answer[];
@@ -1039,174 +1092,108 @@ declare
 begin
   <<short>>
   begin
+    if p_verb in ('settle', 'release') then
+      exit short when p_key is not null;
+      v_state := case p_verb when 'settle' then 'settled' else 'released' end;
+      select array_agg(k order by (k.answer).scope, (k.answer).meter, (k.answer).per, (k.answer).start_at),
+             bool_and(k.plain) and count(*) = min(k.whole), false
+        into v_parts, v_plain, v_denied
+        from pgquota.look_at_hold(p_verb, p_scope, p_ref, p_meter, p_amount, v_state, v_now) k;
+    else
+      exit short when p_verb not in ('consume', 'record', 'check', 'reserve') or p_ref is not null;
+      if p_verb = 'reserve' then
+        v_state := 'open';
+        select v_now + least(p_ttl * interval '1 millisecond', pgquota.exactly(z.longest_hold))
+          into v_expires from pgquota.setting z where p_ttl > 0;
+        exit short when not found;
+      end if;
+      if cardinality(p_meter) = 1 then
+        select * into v_part
+          from pgquota.look(p_verb, p_scope, p_meter, p_amount, v_state, v_expires, v_now) k where k.alone;
+      end if;
+      if v_part.alone then
+        v_parts := array[v_part];
+        v_plain := v_part.plain and v_part.whole = 1;
+        v_denied := v_part.denied;
+      else
+        select array_agg(k order by (k.answer).scope, (k.answer).meter, (k.answer).per),
+               bool_and(k.plain) and count(*) filter (where k.leads) = min(k.whole), bool_or(k.denied)
+          into v_parts, v_plain, v_denied
+          from pgquota.look(p_verb, p_scope, p_meter, p_amount, v_state, v_expires, v_now) k;
+      end if;
+    end if;
+    exit short when v_plain is not true;
+    -- After the look at the counters: a first answer that filled them is then seen as an answer.
     if p_key is not null then
       select not exists (select from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key)
              and coalesce(pgquota.key_time(p_key) >= v_now - pgquota.exactly(z.key_retention), true)
         into v_plain from pgquota.setting z;
       exit short when not v_plain;
     end if;
-    if p_verb = 'reserve' then
-      v_state := 'open';
-      select least(p_ttl * interval '1 millisecond', pgquota.exactly(z.longest_hold))
-        into v_ttl from pgquota.setting z where p_ttl > 0;
-      exit short when not found;
-    end if;
 
-    if p_verb in ('consume', 'record', 'reserve') and p_ref is null
-       and cardinality(p_meter) = 1 and p_amount[1] between 1 and 4611686018427387904 then
-      -- The heart: one limit, below its capacity and its thresholds. If somebody else was at the counter, the
-      -- guard is checked on its newest version.
-      v_expires := v_now + v_ttl;
-      update pgquota.counter c
-         set used = c.used + case when v_state is null then p_amount[1] else 0 end,
-             held = c.held + case when v_state is null then 0 else p_amount[1] end,
-             entries = c.entries + (c.billed and v_state is null)::int,
-             last_at = greatest(c.last_at, v_now),
-             expiry_at = least(c.expiry_at, v_expires)
-        from pgquota.plain_limits(p_scope, v_now) l
-       where l.meter = p_meter[1] and l.alone
-         and c.tenant = v_tenant and c.scope = pgquota.cut(p_scope, l.level) and c.meter = p_meter[1]
-         and c.per = l.per and c.current and c.end_at > pgquota.clock() and c.expiry_at > v_now
-         and p_amount[1] <= l.calm - c.used - c.held
-      returning 1, 'granted', null, pgquota.operation_id(c.last_at), c.last_at, false, false, v_state,
-                v_expires, l.ord, l.name, c.meter, c.scope, l.mode, c.per, l.capacity, l.ceiling, c.used,
-                c.held, c.start_at, c.end_at, true, p_amount[1], 0, '{}', l.message, c.id,
-                case when c.billed and v_state is null then c.entries end
-        into v_answer;
-      if found then
-        if p_key is null and v_answer.entry is null and v_state is null then
-          return next v_answer; -- nothing but the counter is written
-          return;
-        end if;
-        v_done := 1;
-        v_at := v_answer.at;
-        v_op := v_answer.operation;
-        v_answers := array[v_answer];
-        v_parts := array[row(case when v_state is null then p_amount[1] else 0 end,
-                             case when v_state is null then 0 else p_amount[1] end,
-                             (v_answer.entry is not null)::int, null, null, null, v_answer)::pgquota.part];
-      end if;
-    end if;
-
-    if v_done = 0 then
-      v_now := pgquota.clock(); -- the heart may have waited
-      v_expires := v_now + v_ttl;
-      if p_verb in ('settle', 'release') and p_key is null then
-        v_state := case p_verb when 'settle' then 'settled' else 'released' end;
-        select array_agg(row(a.amount, -i.amount, (c.billed and a.amount > 0)::int, c_most, l.quiet_below,
-                             l.thresholds,
-                             row(1, 'granted', null, null, v_now, false, false, v_state, h.expires_at,
-                                 l.ord, l.name, l.meter, c.scope, l.mode, l.per, l.capacity, l.ceiling,
-                                 c.used, c.held, c.start_at, c.end_at, true, a.amount, 0, '{}', l.message,
-                                 c.id, null)::pgquota.answer)::pgquota.part
-                         order by c.scope, c.meter, c.per, c.start_at),
-               not bool_or(l.shared or a.amount not between 0 and 4611686018427387904)
-                 and count(*) = min(cardinality(h.counters)) and cardinality(p_meter) = cardinality(p_amount),
-               false, min(h.expires_at), min(h.amounts)
-          into v_parts, v_plain, v_denied, v_expires, v_amounts
-          from pgquota.hold h
-         cross join lateral unnest(h.counters) u (counter)
-          join pgquota.counter c on c.tenant = v_tenant and c.id = u.counter and c.expiry_at > v_now
-          join pgquota.hold_item i
-            on i.tenant = v_tenant and i.counter = c.id and i.expires_at = h.expires_at and i.hold = h.id
-         cross join lateral (
-               select case when p_verb = 'release' then 0
-                           else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
-         cross join lateral pgquota.plain_limits(h.scope, v_now) l
-         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open' and h.expires_at > v_now
-           and p_meter <@ h.meters
-           and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level);
-      elsif p_verb in ('consume', 'record', 'check', 'reserve') and p_ref is null then
-        select array_agg(row(case when v_state is null then a.amount else 0 end,
-                             case when v_state is null then 0 else a.amount end,
-                             (c.billed and v_state is null)::int,
-                             case when p_verb = 'record' then c_most else l.stop end, l.quiet_below,
-                             l.thresholds,
-                             row(1, 'granted', null, null, v_now, false, false, v_state, v_expires, l.ord,
-                                 l.name, l.meter, c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used,
-                                 c.held, c.start_at, c.end_at,
-                                 coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0,
-                                 '{}', l.message, c.id, null)::pgquota.answer)::pgquota.part
-                         order by l.until_at, l.level, l.meter, l.per),
-               not bool_or(l.shared or c.id is null or a.amount not between 1 and 4611686018427387904)
-                 and count(*) filter (where l.leads) = cardinality(p_meter)
-                 and cardinality(p_meter) = cardinality(p_amount),
-               bool_or(l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held) and p_verb <> 'record'
-          into v_parts, v_plain, v_denied
-          from pgquota.plain_limits(p_scope, v_now) l
-         cross join lateral (select p_amount[array_position(p_meter, l.meter::text)]) a (amount)
-          left join pgquota.counter c
-            on c.tenant = v_tenant and c.scope = pgquota.cut(p_scope, l.level) and c.meter = l.meter
-           and c.per = l.per and c.current and c.end_at > v_now and c.expiry_at > v_now
-         where l.meter = any (p_meter);
-      end if;
-      exit short when v_parts is null or not v_plain;
-
-      if v_denied or p_verb = 'check' then
-        -- A stricter caller looks through an old snapshot: a lock tells whether its denial still stands.
-        exit short when v_denied and current_setting('transaction_isolation') <> 'read committed';
-        if p_key is not null then
-          -- a rival may have been answered since the look at the keys, and have filled the counter
-          perform from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key;
-          exit short when found;
-        end if;
-        foreach v_part in array v_parts loop
-          v_answer := v_part.answer;
-          if v_denied then
-            v_answer.status := 'denied';
-            v_answer.granted := 0;
-            v_answer.hold_state := null;
-            v_answer.expires_at := null;
-          end if;
-          return next v_answer;
-        end loop;
-        return;
-      end if;
-
-      -- The same for each counter, in the order of their names.
-      v_at := v_now;
-      v_op := pgquota.operation_id(v_now);
+    if v_denied or p_verb = 'check' then
+      -- A stricter caller looks through an old snapshot: a lock tells whether its denial still stands.
+      exit short when v_denied and current_setting('transaction_isolation') <> 'read committed';
       foreach v_part in array v_parts loop
         v_answer := v_part.answer;
-        v_answer.operation := v_op;
-        update pgquota.counter c
-           set used = c.used + v_part.du, held = c.held + v_part.dh, entries = c.entries + v_part.entries,
-               last_at = greatest(c.last_at, v_now),
-               expiry_at = case when c.held + v_part.dh = 0 then 'infinity'
-                                else least(c.expiry_at, v_expires) end
-         where c.tenant = v_tenant and c.id = v_answer.counter and c.expiry_at > v_now
-           and (c.current and c.end_at > pgquota.clock() or v_part.dh < 0) and -v_part.dh <= c.held
-           and v_part.du + v_part.dh <= v_part.room - c.used - c.held
-        returning c.used, c.held, c.entries, c.last_at into v_answer.used, v_answer.held, v_entry, v_last;
-        exit short when not found;
-        v_at := greatest(v_at, v_last);
-        if v_part.entries > 0 then
-          v_answer.entry := v_entry;
+        if v_denied then
+          v_answer.status := 'denied';
+          v_answer.granted := 0;
+          v_answer.hold_state := null;
+          v_answer.expires_at := null;
         end if;
-        if v_answer.used > v_answer.capacity - v_answer.held or not v_answer.fits then
-          v_answer.overage := greatest(0, least(v_part.du + v_part.dh,
-                                                v_answer.used - v_answer.capacity + v_answer.held));
-          v_answer.fits := v_part.du + v_part.dh <= 0
-                           or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
-        end if;
-        v_done := v_done + 1;
-        v_answers[v_done] := v_answer;
-        v_loud := v_loud or v_answer.used >= v_part.quiet_below and v_part.du > 0;
+        return next v_answer;
       end loop;
+      return;
     end if;
 
-    if v_at > v_answers[1].at then
-      -- Others were at the counters since: this operation comes after theirs, on all its counters.
-      v_op := pgquota.operation_id(v_at);
+    v_at := v_now;
+    foreach v_part in array v_parts loop
+      v_answer := v_part.answer;
+      -- The heart. If somebody else was at the counter, the guard is checked on its newest version.
+      update pgquota.counter c
+         set used = c.used + v_part.du, held = c.held + v_part.dh, entries = c.entries + v_part.entries,
+             last_at = greatest(c.last_at, v_now),
+             expiry_at = case when c.held + v_part.dh = 0 then 'infinity'
+                              else least(c.expiry_at, v_answer.expires_at) end
+       where c.tenant = v_tenant and c.id = v_answer.counter and c.expiry_at > v_now
+         and (c.current and c.end_at > pgquota.clock() or v_part.dh < 0) and -v_part.dh <= c.held
+         and v_part.du + v_part.dh <= v_part.room - c.used - c.held
+      returning c.used, c.held, c.entries, c.last_at into v_answer.used, v_answer.held, v_entry, v_last;
+      exit short when not found;
+      v_done := v_done + 1;
+      if v_last > v_at or v_op is null then
+        -- If others were at the counter since the look, this operation comes after theirs.
+        v_again := v_op is not null;
+        v_at := greatest(v_at, v_last);
+        v_op := pgquota.operation_id(v_at);
+      end if;
+      v_answer.at := v_at;
+      v_answer.operation := v_op;
+      if v_answer.used > v_part.calm - v_answer.held then
+        v_loud := true;
+        v_answer.overage := greatest(0, least(v_part.du + v_part.dh,
+                                              coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
+        v_answer.fits := v_part.du + v_part.dh <= 0
+                         or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
+      elsif v_state is null and v_part.entries = 0 and p_key is null and cardinality(v_parts) = 1 then
+        return next v_answer; -- nothing but the counter is written
+        return;
+      end if;
+      if v_part.entries > 0 then
+        v_answer.entry := v_entry;
+      end if;
+      v_answers[v_done] := v_answer;
+    end loop;
+
+    if v_again then
       for g in 1 .. v_done loop
         v_answers[g].at := v_at;
         v_answers[g].operation := v_op;
       end loop;
-      if v_done > 1 then
-        update pgquota.counter c set last_at = v_at
-          from unnest(v_parts) p
-         where c.tenant = v_tenant and c.id = (p.answer).counter and c.last_at < v_at;
-      end if;
+      update pgquota.counter c set last_at = v_at
+        from unnest(v_answers) a
+       where c.tenant = v_tenant and c.id = a.counter and c.last_at < v_at;
     end if;
     if v_loud then
       for g in 1 .. v_done loop
@@ -1225,23 +1212,23 @@ begin
     if v_state = 'open' then
       with i as (
         insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-        select v_tenant, (p.answer).counter, v_expires, v_op, p.dh from unnest(v_parts) p)
+        select v_tenant, a.counter, v_expires, v_op, a.granted from unnest(v_answers) a)
       insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters, taken_at,
                                 expires_at)
-      select v_tenant, v_op, p_scope, p_meter, p_amount, array_agg((p.answer).counter),
-             array_agg((p.answer).meter), v_at, v_expires
-        from unnest(v_parts) p;
+      select v_tenant, v_op, p_scope, p_meter, p_amount, array_agg(a.counter), array_agg(a.meter), v_at,
+             v_expires
+        from unnest(v_answers) a;
     elsif v_state is not null then
       -- Under the locks of its counters a hold stands still: now it tells whether it is still
       -- open, and has not been extended.
       with h as (
         update pgquota.hold h set state = v_state, answers = v_answers
-         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open' and h.expires_at = v_expires
-           and h.amounts = v_amounts
+         where h.tenant = v_tenant and h.id = p_ref and h.state = 'open'
+           and h.expires_at = v_answer.expires_at and h.amounts = v_part.held
         returning h.counters)
       delete from pgquota.hold_item i
        where i.tenant = v_tenant and i.counter = any ((select h.counters from h)::bigint[])
-         and i.expires_at = v_expires and i.hold = p_ref;
+         and i.expires_at = v_answer.expires_at and i.hold = p_ref;
       exit short when not found;
     end if;
     foreach v_answer in array v_answers loop
@@ -1252,7 +1239,7 @@ begin
       end if;
       return next v_answer;
     end loop;
-    if v_alerts is not null then
+    if v_loud then
       insert into pgquota.alert select a.* from unnest(v_alerts) a;
     end if;
     return;

@@ -17,6 +17,8 @@ import io.github.pgquota.internal.jooq.tables.HoldItem;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
 import io.github.pgquota.internal.jooq.tables.Ledger;
 import io.github.pgquota.internal.jooq.tables.LedgerLine;
+import io.github.pgquota.internal.jooq.tables.Look;
+import io.github.pgquota.internal.jooq.tables.LookAtHold;
 import io.github.pgquota.internal.jooq.tables.Mark;
 import io.github.pgquota.internal.jooq.tables.OperationKey;
 import io.github.pgquota.internal.jooq.tables.PlainLimits;
@@ -34,6 +36,8 @@ import io.github.pgquota.internal.jooq.tables.WindowAt;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.LookAtHoldRecord;
+import io.github.pgquota.internal.jooq.tables.records.LookRecord;
 import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
@@ -302,6 +306,158 @@ public class Pgquota extends SchemaImpl {
      * is kept in the order of time
      */
     public final LedgerLine LEDGER_LINE = LedgerLine.LEDGER_LINE;
+
+    /**
+     * p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_state
+     * text, p_expires timestamp with time zone, p_now timestamp with time zone
+     */
+    public final Look LOOK = Look.LOOK;
+
+    /**
+     * Call <code>pgquota.look</code>.
+     */
+    public static Result<LookRecord> LOOK(
+          Configuration configuration
+        , String pVerb
+        , String pScope
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pExpires
+        , OffsetDateTime pNow
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
+              pVerb
+            , pScope
+            , pMeter
+            , pAmount
+            , pState
+            , pExpires
+            , pNow
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.look</code> as a table.
+     */
+    public static Look LOOK(
+          String pVerb
+        , String pScope
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pExpires
+        , OffsetDateTime pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
+            pVerb,
+            pScope,
+            pMeter,
+            pAmount,
+            pState,
+            pExpires,
+            pNow
+        );
+    }
+
+    /**
+     * Get <code>pgquota.look</code> as a table.
+     */
+    public static Look LOOK(
+          Field<String> pVerb
+        , Field<String> pScope
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+        , Field<String> pState
+        , Field<OffsetDateTime> pExpires
+        , Field<OffsetDateTime> pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
+            pVerb,
+            pScope,
+            pMeter,
+            pAmount,
+            pState,
+            pExpires,
+            pNow
+        );
+    }
+
+    /**
+     * p_verb text, p_tenant text, p_hold uuid, p_meter text[], p_amount
+     * bigint[], p_state text, p_now timestamp with time zone
+     */
+    public final LookAtHold LOOK_AT_HOLD = LookAtHold.LOOK_AT_HOLD;
+
+    /**
+     * Call <code>pgquota.look_at_hold</code>.
+     */
+    public static Result<LookAtHoldRecord> LOOK_AT_HOLD(
+          Configuration configuration
+        , String pVerb
+        , String pTenant
+        , UUID pHold
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pNow
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
+              pVerb
+            , pTenant
+            , pHold
+            , pMeter
+            , pAmount
+            , pState
+            , pNow
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.look_at_hold</code> as a table.
+     */
+    public static LookAtHold LOOK_AT_HOLD(
+          String pVerb
+        , String pTenant
+        , UUID pHold
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
+            pVerb,
+            pTenant,
+            pHold,
+            pMeter,
+            pAmount,
+            pState,
+            pNow
+        );
+    }
+
+    /**
+     * Get <code>pgquota.look_at_hold</code> as a table.
+     */
+    public static LookAtHold LOOK_AT_HOLD(
+          Field<String> pVerb
+        , Field<String> pTenant
+        , Field<UUID> pHold
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+        , Field<String> pState
+        , Field<OffsetDateTime> pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
+            pVerb,
+            pTenant,
+            pHold,
+            pMeter,
+            pAmount,
+            pState,
+            pNow
+        );
+    }
 
     /**
      * The table <code>pgquota.mark</code>.
@@ -752,6 +908,8 @@ public class Pgquota extends SchemaImpl {
             HoldLegs.HOLD_LEGS,
             Ledger.LEDGER,
             LedgerLine.LEDGER_LINE,
+            Look.LOOK,
+            LookAtHold.LOOK_AT_HOLD,
             Mark.MARK,
             OperationKey.OPERATION_KEY,
             PlainLimits.PLAIN_LIMITS,

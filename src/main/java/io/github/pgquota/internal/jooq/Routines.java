@@ -28,6 +28,8 @@ import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
 import io.github.pgquota.internal.jooq.tables.Apply;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.HoldLegs;
+import io.github.pgquota.internal.jooq.tables.Look;
+import io.github.pgquota.internal.jooq.tables.LookAtHold;
 import io.github.pgquota.internal.jooq.tables.PlainLimits;
 import io.github.pgquota.internal.jooq.tables.Reconcile;
 import io.github.pgquota.internal.jooq.tables.RefundLegs;
@@ -39,6 +41,8 @@ import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
 import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
 import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
+import io.github.pgquota.internal.jooq.tables.records.LookAtHoldRecord;
+import io.github.pgquota.internal.jooq.tables.records.LookRecord;
 import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
 import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
@@ -1011,6 +1015,146 @@ public class Routines {
             pChange,
             pTenant,
             pHold,
+            pNow
+        );
+    }
+
+    /**
+     * Call <code>pgquota.look</code>.
+     */
+    public static Result<LookRecord> look(
+          Configuration configuration
+        , String pVerb
+        , String pScope
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pExpires
+        , OffsetDateTime pNow
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
+              pVerb
+            , pScope
+            , pMeter
+            , pAmount
+            , pState
+            , pExpires
+            , pNow
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.look</code> as a table.
+     */
+    public static Look look(
+          String pVerb
+        , String pScope
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pExpires
+        , OffsetDateTime pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
+            pVerb,
+            pScope,
+            pMeter,
+            pAmount,
+            pState,
+            pExpires,
+            pNow
+        );
+    }
+
+    /**
+     * Get <code>pgquota.look</code> as a table.
+     */
+    public static Look look(
+          Field<String> pVerb
+        , Field<String> pScope
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+        , Field<String> pState
+        , Field<OffsetDateTime> pExpires
+        , Field<OffsetDateTime> pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
+            pVerb,
+            pScope,
+            pMeter,
+            pAmount,
+            pState,
+            pExpires,
+            pNow
+        );
+    }
+
+    /**
+     * Call <code>pgquota.look_at_hold</code>.
+     */
+    public static Result<LookAtHoldRecord> lookAtHold(
+          Configuration configuration
+        , String pVerb
+        , String pTenant
+        , UUID pHold
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pNow
+    ) {
+        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
+              pVerb
+            , pTenant
+            , pHold
+            , pMeter
+            , pAmount
+            , pState
+            , pNow
+        )).fetch();
+    }
+
+    /**
+     * Get <code>pgquota.look_at_hold</code> as a table.
+     */
+    public static LookAtHold lookAtHold(
+          String pVerb
+        , String pTenant
+        , UUID pHold
+        , String[] pMeter
+        , Long[] pAmount
+        , String pState
+        , OffsetDateTime pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
+            pVerb,
+            pTenant,
+            pHold,
+            pMeter,
+            pAmount,
+            pState,
+            pNow
+        );
+    }
+
+    /**
+     * Get <code>pgquota.look_at_hold</code> as a table.
+     */
+    public static LookAtHold lookAtHold(
+          Field<String> pVerb
+        , Field<String> pTenant
+        , Field<UUID> pHold
+        , Field<String[]> pMeter
+        , Field<Long[]> pAmount
+        , Field<String> pState
+        , Field<OffsetDateTime> pNow
+    ) {
+        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
+            pVerb,
+            pTenant,
+            pHold,
+            pMeter,
+            pAmount,
+            pState,
             pNow
         );
     }

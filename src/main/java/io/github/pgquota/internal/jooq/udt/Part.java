@@ -8,8 +8,6 @@ import io.github.pgquota.internal.jooq.Pgquota;
 import io.github.pgquota.internal.jooq.udt.records.AnswerRecord;
 import io.github.pgquota.internal.jooq.udt.records.PartRecord;
 
-import java.math.BigDecimal;
-
 import org.jooq.Schema;
 import org.jooq.UDTField;
 import org.jooq.impl.DSL;
@@ -60,14 +58,44 @@ public class Part extends UDTImpl<PartRecord> {
     public static final UDTField<PartRecord, Long> ROOM = createField(DSL.name("room"), SQLDataType.BIGINT, PART, "");
 
     /**
-     * The attribute <code>pgquota.part.quiet_below</code>.
+     * The attribute <code>pgquota.part.calm</code>.
      */
-    public static final UDTField<PartRecord, BigDecimal> QUIET_BELOW = createField(DSL.name("quiet_below"), SQLDataType.NUMERIC, PART, "");
+    public static final UDTField<PartRecord, Long> CALM = createField(DSL.name("calm"), SQLDataType.BIGINT, PART, "");
 
     /**
      * The attribute <code>pgquota.part.thresholds</code>.
      */
     public static final UDTField<PartRecord, Integer[]> THRESHOLDS = createField(DSL.name("thresholds"), SQLDataType.INTEGER.array(), PART, "");
+
+    /**
+     * The attribute <code>pgquota.part.denied</code>.
+     */
+    public static final UDTField<PartRecord, Boolean> DENIED = createField(DSL.name("denied"), SQLDataType.BOOLEAN, PART, "");
+
+    /**
+     * The attribute <code>pgquota.part.plain</code>.
+     */
+    public static final UDTField<PartRecord, Boolean> PLAIN = createField(DSL.name("plain"), SQLDataType.BOOLEAN, PART, "");
+
+    /**
+     * The attribute <code>pgquota.part.alone</code>.
+     */
+    public static final UDTField<PartRecord, Boolean> ALONE = createField(DSL.name("alone"), SQLDataType.BOOLEAN, PART, "");
+
+    /**
+     * The attribute <code>pgquota.part.leads</code>.
+     */
+    public static final UDTField<PartRecord, Boolean> LEADS = createField(DSL.name("leads"), SQLDataType.BOOLEAN, PART, "");
+
+    /**
+     * The attribute <code>pgquota.part.whole</code>.
+     */
+    public static final UDTField<PartRecord, Integer> WHOLE = createField(DSL.name("whole"), SQLDataType.INTEGER, PART, "");
+
+    /**
+     * The attribute <code>pgquota.part.held</code>.
+     */
+    public static final UDTField<PartRecord, Long[]> HELD = createField(DSL.name("held"), SQLDataType.BIGINT.array(), PART, "");
 
     /**
      * The attribute <code>pgquota.part.answer</code>.

@@ -9,8 +9,6 @@ import io.github.pgquota.internal.jooq.udt.Part;
 import io.github.pgquota.internal.jooq.udt.records.AnswerRecord;
 import io.github.pgquota.internal.jooq.udt.records.PartRecord;
 
-import java.math.BigDecimal;
-
 import org.jooq.Binding;
 import org.jooq.Comment;
 import org.jooq.DataType;
@@ -53,14 +51,44 @@ public class PartPath<R extends Record, T> extends UDTPathTableFieldImpl<R, Part
     public final UDTField<PartRecord, Long> ROOM = Internal.createUDTPathField(DSL.name("room"), SQLDataType.BIGINT, this, "", UDTField.class);
 
     /**
-     * The attribute <code>pgquota.part.quiet_below</code>.
+     * The attribute <code>pgquota.part.calm</code>.
      */
-    public final UDTField<PartRecord, BigDecimal> QUIET_BELOW = Internal.createUDTPathField(DSL.name("quiet_below"), SQLDataType.NUMERIC, this, "", UDTField.class);
+    public final UDTField<PartRecord, Long> CALM = Internal.createUDTPathField(DSL.name("calm"), SQLDataType.BIGINT, this, "", UDTField.class);
 
     /**
      * The attribute <code>pgquota.part.thresholds</code>.
      */
     public final UDTField<PartRecord, Integer[]> THRESHOLDS = Internal.createUDTPathField(DSL.name("thresholds"), SQLDataType.INTEGER.array(), this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.part.denied</code>.
+     */
+    public final UDTField<PartRecord, Boolean> DENIED = Internal.createUDTPathField(DSL.name("denied"), SQLDataType.BOOLEAN, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.part.plain</code>.
+     */
+    public final UDTField<PartRecord, Boolean> PLAIN = Internal.createUDTPathField(DSL.name("plain"), SQLDataType.BOOLEAN, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.part.alone</code>.
+     */
+    public final UDTField<PartRecord, Boolean> ALONE = Internal.createUDTPathField(DSL.name("alone"), SQLDataType.BOOLEAN, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.part.leads</code>.
+     */
+    public final UDTField<PartRecord, Boolean> LEADS = Internal.createUDTPathField(DSL.name("leads"), SQLDataType.BOOLEAN, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.part.whole</code>.
+     */
+    public final UDTField<PartRecord, Integer> WHOLE = Internal.createUDTPathField(DSL.name("whole"), SQLDataType.INTEGER, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.part.held</code>.
+     */
+    public final UDTField<PartRecord, Long[]> HELD = Internal.createUDTPathField(DSL.name("held"), SQLDataType.BIGINT.array(), this, "", UDTField.class);
 
     /**
      * The attribute <code>pgquota.part.answer</code>.

@@ -6,8 +6,6 @@ package io.github.pgquota.internal.jooq.udt.records;
 
 import io.github.pgquota.internal.jooq.udt.Part;
 
-import java.math.BigDecimal;
-
 import org.jooq.impl.UDTRecordImpl;
 
 
@@ -76,17 +74,17 @@ public class PartRecord extends UDTRecordImpl<PartRecord> {
     }
 
     /**
-     * Setter for <code>pgquota.part.quiet_below</code>.
+     * Setter for <code>pgquota.part.calm</code>.
      */
-    public void setQuietBelow(BigDecimal value) {
+    public void setCalm(Long value) {
         set(4, value);
     }
 
     /**
-     * Getter for <code>pgquota.part.quiet_below</code>.
+     * Getter for <code>pgquota.part.calm</code>.
      */
-    public BigDecimal getQuietBelow() {
-        return (BigDecimal) get(4);
+    public Long getCalm() {
+        return (Long) get(4);
     }
 
     /**
@@ -104,17 +102,101 @@ public class PartRecord extends UDTRecordImpl<PartRecord> {
     }
 
     /**
+     * Setter for <code>pgquota.part.denied</code>.
+     */
+    public void setDenied(Boolean value) {
+        set(6, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.part.denied</code>.
+     */
+    public Boolean getDenied() {
+        return (Boolean) get(6);
+    }
+
+    /**
+     * Setter for <code>pgquota.part.plain</code>.
+     */
+    public void setPlain(Boolean value) {
+        set(7, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.part.plain</code>.
+     */
+    public Boolean getPlain() {
+        return (Boolean) get(7);
+    }
+
+    /**
+     * Setter for <code>pgquota.part.alone</code>.
+     */
+    public void setAlone(Boolean value) {
+        set(8, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.part.alone</code>.
+     */
+    public Boolean getAlone() {
+        return (Boolean) get(8);
+    }
+
+    /**
+     * Setter for <code>pgquota.part.leads</code>.
+     */
+    public void setLeads(Boolean value) {
+        set(9, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.part.leads</code>.
+     */
+    public Boolean getLeads() {
+        return (Boolean) get(9);
+    }
+
+    /**
+     * Setter for <code>pgquota.part.whole</code>.
+     */
+    public void setWhole(Integer value) {
+        set(10, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.part.whole</code>.
+     */
+    public Integer getWhole() {
+        return (Integer) get(10);
+    }
+
+    /**
+     * Setter for <code>pgquota.part.held</code>.
+     */
+    public void setHeld(Long[] value) {
+        set(11, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.part.held</code>.
+     */
+    public Long[] getHeld() {
+        return (Long[]) get(11);
+    }
+
+    /**
      * Setter for <code>pgquota.part.answer</code>.
      */
     public void setAnswer(AnswerRecord value) {
-        set(6, value);
+        set(12, value);
     }
 
     /**
      * Getter for <code>pgquota.part.answer</code>.
      */
     public AnswerRecord getAnswer() {
-        return (AnswerRecord) get(6);
+        return (AnswerRecord) get(12);
     }
 
     // -------------------------------------------------------------------------
@@ -131,15 +213,21 @@ public class PartRecord extends UDTRecordImpl<PartRecord> {
     /**
      * Create a detached, initialised PartRecord
      */
-    public PartRecord(Long du, Long dh, Integer entries, Long room, BigDecimal quietBelow, Integer[] thresholds, AnswerRecord answer) {
+    public PartRecord(Long du, Long dh, Integer entries, Long room, Long calm, Integer[] thresholds, Boolean denied, Boolean plain, Boolean alone, Boolean leads, Integer whole, Long[] held, AnswerRecord answer) {
         super(Part.PART);
 
         setDu(du);
         setDh(dh);
         setEntries(entries);
         setRoom(room);
-        setQuietBelow(quietBelow);
+        setCalm(calm);
         setThresholds(thresholds);
+        setDenied(denied);
+        setPlain(plain);
+        setAlone(alone);
+        setLeads(leads);
+        setWhole(whole);
+        setHeld(held);
         setAnswer(answer);
         resetChangedOnNotNull();
     }
