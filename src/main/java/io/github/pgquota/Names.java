@@ -15,6 +15,9 @@ final class Names {
         if (value == null || value.isEmpty()) {
             throw new QuotaException.Invalid(field, value, "is empty; give it 1 to 128 characters");
         }
+        if (isPlain(value)) {
+            return value;
+        }
         if (value.codePointCount(0, value.length()) > LONGEST) {
             throw new QuotaException.Invalid(field, value, "is longer than 128 characters");
         }
@@ -26,6 +29,21 @@ final class Names {
                     field, value, "contains a control character or half of a surrogate pair");
         }
         return value;
+    }
+
+    /** Short, printable ASCII, no blank at its ends: what most names are, found out at once. */
+    private static boolean isPlain(String value) {
+        int n = value.length();
+        if (n > LONGEST || value.charAt(0) == ' ' || value.charAt(n - 1) == ' ') {
+            return false;
+        }
+        for (int i = 0; i < n; i++) {
+            char c = value.charAt(i);
+            if (c < ' ' || c > '~') {
+                return false;
+            }
+        }
+        return true;
     }
 
     /** A segment of a scope, such as a tenant: a name without a slash. */

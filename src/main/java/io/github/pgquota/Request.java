@@ -57,6 +57,9 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
         if (amounts.containsKey(meter)) {
             throw new QuotaException.Invalid("meter", meter, "is named twice in one request");
         }
+        if (amounts.isEmpty() && meter != null) {
+            return new Request(scope, Map.of(meter, amount), key);
+        }
         Map<String, Long> more = new TreeMap<>(amounts);
         more.put(Names.name("meter", meter), amount);
         return new Request(scope, more, key);
@@ -72,9 +75,17 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
         if (amounts.size() > MOST_METERS) {
             throw new QuotaException.Invalid("amounts", amounts.size(), "are more than 16 meters");
         }
+        amounts.forEach((meter, amount) -> {
+            Names.name("meter", meter);
+            if (amount < 0 || amount > Names.MOST) {
+                Names.amount("amount of " + meter, amount);
+            }
+        });
+        if (amounts.size() <= 1) {
+            return Map.copyOf(amounts);
+        }
         Map<String, Long> sorted = new TreeMap<>(Names::compare);
-        amounts.forEach((meter, amount) -> sorted.put(
-                Names.name("meter", meter), Names.amount("amount of " + meter, amount)));
+        sorted.putAll(amounts);
         return Collections.unmodifiableMap(sorted);
     }
 

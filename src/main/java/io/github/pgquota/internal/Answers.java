@@ -36,15 +36,6 @@ final class Answers {
 
     private static Granted granted(Change change, List<Row> rows) {
         Row first = rows.get(0);
-        Map<String, Long> granted = new HashMap<>();
-        if (change.ref() == null) {
-            granted.putAll(change.amounts());
-        }
-        for (Row row : rows) {
-            if (row.limit() != null) {
-                granted.put(row.meter(), row.granted());
-            }
-        }
         OperationId operation = id(change, first.operation());
         Hold hold = null;
         if (first.holdState() != null) {
@@ -54,8 +45,27 @@ final class Answers {
                     Hold.State.valueOf(first.holdState().toUpperCase(Locale.ROOT)),
                     java.util.Objects.requireNonNull(first.expiresAt()));
         }
-        return new Granted(change.scope(), change.amounts(), granted, verdicts(change, rows),
-                first.at(), operation, first.replayed(), first.late(), hold);
+        return new Granted(change.scope(), change.amounts(), units(change, rows),
+                verdicts(change, rows), first.at(), operation, first.replayed(), first.late(),
+                hold);
+    }
+
+    /** What was granted of each meter; a meter without a limit that counts has what was asked. */
+    private static Map<String, Long> units(Change change, List<Row> rows) {
+        Row first = rows.get(0);
+        if (rows.size() == 1 && first.limit() != null && change.amounts().size() <= 1) {
+            return Map.of(first.meter(), first.granted());
+        }
+        Map<String, Long> granted = new HashMap<>();
+        if (change.ref() == null) {
+            granted.putAll(change.amounts());
+        }
+        for (Row row : rows) {
+            if (row.limit() != null) {
+                granted.put(row.meter(), row.granted());
+            }
+        }
+        return granted;
     }
 
     private static @Nullable OperationId id(Change change, @Nullable UUID uuid) {
@@ -91,7 +101,9 @@ final class Answers {
         List<Verdict> verdicts = new ArrayList<>(rows.size());
         for (Row row : rows) {
             if (row.limit() != null) {
-                Balance balance = new Balance(row.limit(), row.meter(), new Scope(row.scope()),
+                Scope scope = row.scope().equals(change.scope().path()) ? change.scope()
+                        : new Scope(row.scope());
+                Balance balance = new Balance(row.limit(), row.meter(), scope,
                         mode(row.mode()), row.capacity(), row.used(), row.held(), row.start(),
                         row.end());
                 verdicts.add(new Verdict(balance, row.fits(), row.overage(), row.crossed(),

@@ -1,10 +1,12 @@
 package io.github.pgquota.internal;
 
+import java.nio.ByteBuffer;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.time.OffsetDateTime;
 import java.util.List;
+import java.util.Objects;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
@@ -36,12 +38,18 @@ record Row(
         List<Integer> crossed,
         @Nullable String message) {
 
-    /** What {@link #read} reads, in its order. */
+    /** The epoch of the database's times in their binary form, in seconds of Java's. */
+    private static final long EPOCH = Instant.parse("2000-01-01T00:00:00Z").getEpochSecond();
+
+    /**
+     * What {@link #read} reads, in its order. Times come as the eight bytes that they are: of a
+     * decision's work in this process, the driver's calendar would be a fifth.
+     */
     static final String COLUMNS =
-            "change, status, detail, operation, at, replayed, late, hold_state, "
-            + "expires_at, ord, limit_name, meter, scope, mode, capacity, ceiling, used, held, "
-            + "start_at, "
-            + "end_at, fits, granted, overage, crossed, message";
+            "change, status, detail, operation, timestamptz_send(at), replayed, late, hold_state, "
+            + "timestamptz_send(expires_at), ord, limit_name, meter, scope, mode, capacity, "
+            + "ceiling, used, held, timestamptz_send(start_at), timestamptz_send(end_at), fits, "
+            + "granted, overage, nullif(crossed, '{}'), message";
 
     static Row read(ResultSet r) throws SQLException {
         return new Row(
@@ -49,11 +57,11 @@ record Row(
                 r.getString(2),
                 r.getString(3),
                 r.getObject(4, UUID.class),
-                java.util.Objects.requireNonNull(instant(r, 5)),
+                Objects.requireNonNull(time(r, 5)),
                 r.getBoolean(6),
                 r.getBoolean(7),
                 r.getString(8),
-                instant(r, 9),
+                time(r, 9),
                 number(r, 10),
                 r.getString(11),
                 r.getString(12),
@@ -63,8 +71,8 @@ record Row(
                 number(r, 16),
                 r.getLong(17),
                 r.getLong(18),
-                instant(r, 19),
-                instant(r, 20),
+                time(r, 19),
+                time(r, 20),
                 r.getBoolean(21),
                 r.getLong(22),
                 r.getLong(23),
@@ -78,6 +86,18 @@ record Row(
     }
 
     /** Null where the database says null or infinity: a lifetime has no ends. */
+    private static @Nullable Instant time(ResultSet r, int column) throws SQLException {
+        byte[] bytes = r.getBytes(column);
+        long micros = bytes == null ? Long.MAX_VALUE : ByteBuffer.wrap(bytes).getLong();
+        if (micros == Long.MAX_VALUE || micros == Long.MIN_VALUE) {
+            return null;
+        }
+        return Instant.ofEpochSecond(
+                EPOCH + Math.floorDiv(micros, 1_000_000L),
+                Math.floorMod(micros, 1_000_000L) * 1_000L);
+    }
+
+    /** The same of a column that is a time. */
     static @Nullable Instant instant(ResultSet r, int column) throws SQLException {
         OffsetDateTime time = r.getObject(column, OffsetDateTime.class);
         return time == null || time.equals(OffsetDateTime.MAX) || time.equals(OffsetDateTime.MIN)
@@ -90,7 +110,6 @@ record Row(
         if (array == null) {
             return List.of();
         }
-        Integer[] values = (Integer[]) array.getArray();
-        return values.length == 0 ? List.of() : List.of(values);
+        return List.of((Integer[]) array.getArray());
     }
 }
