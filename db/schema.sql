@@ -668,8 +668,8 @@ begin
       v_answer.operation := v_op;
       if v_answer.used > v_part.calm - v_answer.held then
         v_loud := true;
-        v_answer.overage := greatest(0, least(v_part.du + v_part.dh,
-                                              coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
+        v_answer.overage := greatest(0, least(
+            v_part.du + v_part.dh, coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
         v_answer.fits := v_part.du + v_part.dh <= 0
                          or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
       elsif v_state is null and v_part.entries = 0 and p_key is null and cardinality(v_parts) = 1 then
@@ -1664,14 +1664,15 @@ CREATE OR REPLACE FUNCTION pgquota.look(p_verb text, p_scope text, p_meter text[
  LANGUAGE sql
  STABLE
 AS $function$
-  select case when p_state is null then a.amount else 0 end, case when p_state is null then 0 else a.amount end,
+  select case when p_state is null then a.amount else 0 end,
+         case when p_state is null then 0 else a.amount end,
          (c.billed and p_state is null)::int,
          case when p_verb = 'record' then 9223372036854775807 else l.stop end, l.calm, l.thresholds,
          p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
          c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904, l.alone, l.leads,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(p_meter) end, null::bigint[],
-         row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter, c.scope,
-             l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,
+         row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter,
+             c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,
              coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0, '{}', l.message, c.id,
              null)::pgquota.answer
     from pgquota.plain_limits(p_scope, p_now) l
@@ -1687,12 +1688,12 @@ CREATE OR REPLACE FUNCTION pgquota.look_at_hold(p_verb text, p_tenant text, p_ho
  LANGUAGE sql
  STABLE
 AS $function$
-  select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds, false,
-         not l.shared and a.amount between 0 and 4611686018427387904, true, true,
+  select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds,
+         false, not l.shared and a.amount between 0 and 4611686018427387904, true, true,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
-         row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter, c.scope,
-             l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true, a.amount, 0, '{}',
-             l.message, c.id, null)::pgquota.answer
+         row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter,
+             c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true,
+             a.amount, 0, '{}', l.message, c.id, null)::pgquota.answer
     from pgquota.hold h
    cross join lateral unnest(h.counters) u (counter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter and c.expiry_at > p_now
@@ -1703,7 +1704,8 @@ AS $function$
                      else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
    cross join lateral pgquota.plain_limits(h.scope, p_now) l
    where h.tenant = p_tenant and h.id = p_hold and h.state = 'open' and h.expires_at > p_now
-     and p_meter <@ h.meters and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level)
+     and p_meter <@ h.meters
+     and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level)
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.note(p_tenant text, p_what text, p_before jsonb, p_after jsonb)

@@ -973,15 +973,15 @@ begin
 end $$;
 
 -- What a single change does to one counter.
---   du, dh   what is added to used and held, which may come to room; up to calm nothing but that is to be told
+--   du, dh   what is added to used and held, which may come to room; up to calm there is no more to tell
 --   entries  1 if the ledger is to show it
 --   plain    the counter is open, none of its holds has expired, and no other limit counts on it
 --   alone, leads, whole: whether a meter has no other limit; whether this is the first of its meter or hold,
 --            and how many of those there must be
 --   answer   what is told of it
 create type pgquota.part as (
-  du bigint, dh bigint, entries int, room bigint, calm bigint, thresholds int[], denied boolean, plain boolean,
-  alone boolean, leads boolean, whole int, held bigint[], answer pgquota.answer
+  du bigint, dh bigint, entries int, room bigint, calm bigint, thresholds int[], denied boolean,
+  plain boolean, alone boolean, leads boolean, whole int, held bigint[], answer pgquota.answer
 );
 
 -- The limits that count for a scope, if the tenant has no overrides or boosts. Inlined where it is called.
@@ -1004,14 +1004,15 @@ create function pgquota.look(
   returns setof pgquota.part
   language sql stable
 as $$
-  select case when p_state is null then a.amount else 0 end, case when p_state is null then 0 else a.amount end,
+  select case when p_state is null then a.amount else 0 end,
+         case when p_state is null then 0 else a.amount end,
          (c.billed and p_state is null)::int,
          case when p_verb = 'record' then 9223372036854775807 else l.stop end, l.calm, l.thresholds,
          p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
          c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904, l.alone, l.leads,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(p_meter) end, null::bigint[],
-         row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter, c.scope,
-             l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,
+         row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter,
+             c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,
              coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0, '{}', l.message, c.id,
              null)::pgquota.answer
     from pgquota.plain_limits(p_scope, p_now) l
@@ -1024,16 +1025,17 @@ $$;
 
 -- How a hold stands with the limits over its counters. Inlined where it is called.
 create function pgquota.look_at_hold(
-    p_verb text, p_tenant text, p_hold uuid, p_meter text[], p_amount bigint[], p_state text, p_now timestamptz)
+    p_verb text, p_tenant text, p_hold uuid, p_meter text[], p_amount bigint[], p_state text,
+    p_now timestamptz)
   returns setof pgquota.part
   language sql stable
 as $$
-  select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds, false,
-         not l.shared and a.amount between 0 and 4611686018427387904, true, true,
+  select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds,
+         false, not l.shared and a.amount between 0 and 4611686018427387904, true, true,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
-         row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter, c.scope,
-             l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true, a.amount, 0, '{}',
-             l.message, c.id, null)::pgquota.answer
+         row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter,
+             c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true,
+             a.amount, 0, '{}', l.message, c.id, null)::pgquota.answer
     from pgquota.hold h
    cross join lateral unnest(h.counters) u (counter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter and c.expiry_at > p_now
@@ -1044,7 +1046,8 @@ as $$
                      else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
    cross join lateral pgquota.plain_limits(h.scope, p_now) l
    where h.tenant = p_tenant and h.id = p_hold and h.state = 'open' and h.expires_at > p_now
-     and p_meter <@ h.meters and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level)
+     and p_meter <@ h.meters
+     and l.meter = c.meter and l.per = c.per and c.scope = pgquota.cut(h.scope, l.level)
 $$;
 
 -- Decides and writes one change; returns a row a limit.
@@ -1172,8 +1175,8 @@ begin
       v_answer.operation := v_op;
       if v_answer.used > v_part.calm - v_answer.held then
         v_loud := true;
-        v_answer.overage := greatest(0, least(v_part.du + v_part.dh,
-                                              coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
+        v_answer.overage := greatest(0, least(
+            v_part.du + v_part.dh, coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
         v_answer.fits := v_part.du + v_part.dh <= 0
                          or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
       elsif v_state is null and v_part.entries = 0 and p_key is null and cardinality(v_parts) = 1 then
