@@ -579,7 +579,7 @@ declare
   v_done int := 0;         -- parts that are charged
   v_entry bigint;
   v_last timestamptz;
-  v_again boolean := false; -- some answers tell an earlier time than the last
+  v_again boolean := false; -- its counters tell different times
   v_loud boolean := false;  -- a threshold may have been reached
   v_alerts pgquota.alert[];
   v_reached pgquota.alert[];
@@ -643,7 +643,6 @@ begin
       return;
     end if;
 
-    v_at := v_now;
     foreach v_part in array v_parts loop
       v_answer := v_part.answer;
       -- The heart. If somebody else was at the counter, the guard is checked on its newest version.
@@ -658,11 +657,13 @@ begin
       returning c.used, c.held, c.entries, c.last_at into v_answer.used, v_answer.held, v_entry, v_last;
       exit short when not found;
       v_done := v_done + 1;
-      if v_last > v_at or v_op is null then
-        -- If others were at the counter since the look, this operation comes after theirs.
-        v_again := v_op is not null;
-        v_at := greatest(v_at, v_last);
+      -- If others were at the counter since the look, this operation comes after theirs.
+      if v_op is null then
+        v_at := v_last;
         v_op := pgquota.operation_id(v_at);
+      elsif v_last <> v_at then
+        v_again := true;
+        v_at := greatest(v_at, v_last);
       end if;
       v_answer.at := v_at;
       v_answer.operation := v_op;
@@ -683,6 +684,7 @@ begin
     end loop;
 
     if v_again then
+      v_op := pgquota.operation_id(v_at);
       for g in 1 .. v_done loop
         v_answers[g].at := v_at;
         v_answers[g].operation := v_op;
@@ -781,7 +783,7 @@ declare
   v_at timestamptz;
   v_low timestamptz;
   v_high timestamptz;
-  v_first timestamptz;  -- when the first of the holds taken here expires
+  v_first timestamptz;  -- when the first of the holds taken or extended here expires
   v_status text[];
   v_detail text[];
   v_op uuid[];
@@ -1058,7 +1060,9 @@ begin
         end if;
         if v_verb = 'refund' and v_take > v_leg.took then
           v_status[i] := 'refund_too_large';
-          v_detail[i] := v_leg.took || ' ' || v_leg.meter;
+          -- a reset of a scope leaves less in some of its counters
+          v_detail[i] := (select min(l.took) from unnest(v_legs[v_from[i]:v_to[i]]) l
+                           where l.meter = v_leg.meter) || ' ' || v_leg.meter;
           exit;
         end if;
         g_du[g] := case v_verb when 'reserve' then 0 when 'extend' then 0 when 'release' then 0
@@ -1195,12 +1199,13 @@ begin
       continue;
     else
       v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
-      if 'reserve' = any (p_verb) then
-        select v_now + least(min(q.ttl) * interval '1 millisecond', pgquota.exactly(z.longest_hold))
+      if p_verb && '{reserve,extend}' then
+        select min(case q.verb when 'extend' then q.expires
+                               else v_now + least(q.ttl * interval '1 millisecond',
+                                                  pgquota.exactly(z.longest_hold)) end)
           into v_first
-          from pgquota.setting z, unnest(p_verb, p_ttl, v_status) q (verb, ttl, status)
-         where q.verb = 'reserve' and q.status = 'granted'
-         group by z.longest_hold;
+          from pgquota.setting z, unnest(p_verb, p_ttl, v_status, v_expires) q (verb, ttl, status, expires)
+         where q.verb in ('reserve', 'extend') and q.status = 'granted';
       end if;
       -- Locked and decided: what fits is known, so there is no guard.
       update pgquota.counter c
@@ -1669,7 +1674,9 @@ AS $function$
          (c.billed and p_state is null)::int,
          case when p_verb = 'record' then 9223372036854775807 else l.stop end, l.calm, l.thresholds,
          p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
-         c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904, l.alone, l.leads,
+         c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904
+           and a.amount <= 9223372036854775807 - c.used - c.held,
+         l.alone, l.leads,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(p_meter) end, null::bigint[],
          row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter,
              c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,

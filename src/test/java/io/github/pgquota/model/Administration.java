@@ -1,5 +1,6 @@
 package io.github.pgquota.model;
 
+import io.github.pgquota.Balance;
 import io.github.pgquota.Limit;
 import io.github.pgquota.Scope;
 import java.time.Instant;
@@ -24,4 +25,7 @@ interface Administration {
             throws Exception;
 
     void withdraw(String tenant, UUID adjustment) throws Exception;
+
+    /** Sets running windows back to zero, and returns them as they were. */
+    List<Balance> reset(Scope scope, boolean dryRun) throws Exception;
 }

@@ -78,8 +78,9 @@ final class Generator {
                 : n < 92 ? clock()
                 : n < 94 ? publish(chance(2) ? "P" : "Q")
                 : n < 96 ? settings(chance(3) ? "B" : "A")
-                : n < 99 ? adjust()
-                : new Step.Withdraw(random.nextInt(10));
+                : n < 98 ? adjust()
+                : n < 99 ? new Step.Withdraw(random.nextInt(10))
+                : new Step.Reset(of(SCOPES), chance(3));
     }
 
     private Step take(String verb) {

@@ -277,6 +277,32 @@ final class Model implements Operations, Administration {
                 : new Adjustment(id, a.scope, a.limit, a.boost, a.capacity, a.from, now));
     }
 
+    @Override
+    public List<Balance> reset(Scope scope, boolean dryRun) {
+        Call call = new Call();
+        List<Balance> were = new ArrayList<>();
+        for (Counter c : List.copyOf(counters)) {
+            boolean newest = counters.stream().noneMatch(o -> o.n > c.n && o.scope.equals(c.scope)
+                    && o.meter.equals(c.meter) && o.per.equals(c.per));
+            boolean running = c.window.end() == null || c.window.end().isAfter(now);
+            if (newest && running && c.used > 0
+                    && (c.scope + "/").startsWith(scope.path() + "/")) {
+                were.add(new Leg(null, c).balance());
+                call.touches(c);
+                if (!dryRun) {
+                    if (c.billed) {
+                        ledger.add(new Entry(
+                                c, ++c.entries, "reset", -c.used, 0, null, call, null));
+                    }
+                    call.sums.put(c, new long[] {-c.used, 0});
+                    c.used = 0;
+                }
+            }
+        }
+        call.close();
+        return were;
+    }
+
     // The verbs
 
     @Override
@@ -522,13 +548,14 @@ final class Model implements Operations, Administration {
         Asked asked = new Asked("refund", new Scope(id.tenant()), key, id, null, amounts);
         return (Granted) alone(call -> keyed(call, asked, () -> {
             Map<Counter, Long> left = new LinkedHashMap<>();
-            ledger.stream().filter(e -> e.operation.equals(id) && e.amount > 0)
+            ledger.stream().filter(e -> id.equals(e.operation) && e.amount > 0)
                     .forEach(e -> left.merge(e.counter, e.amount, Long::sum));
             ledger.stream().filter(e -> id.equals(e.ref) && e.verb.equals("refund"))
                     .forEach(e -> left.merge(e.counter, e.amount, Long::sum));
             if (left.isEmpty()) {
                 throw new QuotaException.NotFound("operation", id, "");
             }
+            left.replaceAll((c, most) -> Math.min(most, c.used)); // a reset may have come between
             ToLongFunction<Counter> gives =
                     c -> amounts.isEmpty() ? left.get(c) : amounts.getOrDefault(c.meter, 0L);
             List<Leg> legs = new ArrayList<>();

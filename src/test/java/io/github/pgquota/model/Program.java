@@ -176,8 +176,8 @@ final class Program {
         for (Model.Entry e : model.ledger) {
             lines.add(words("ledger", name(e.counter()), e.number(), e.verb(), e.amount(),
                     e.usedAfter(),
-                    micros(e.call().at()), e.operation().uuid(), e.ref() == null ? "null" : e.ref()
-                    .uuid()));
+                    micros(e.call().at()), e.operation() == null ? "its own" : e.operation().uuid(),
+                    e.ref() == null ? "null" : e.ref().uuid()));
         }
         for (Model.Held h : model.holds.values()) {
             lines.add(words("hold", h.id.uuid(), h.scope, braces(h.amounts.keySet()),

@@ -1,5 +1,6 @@
 package io.github.pgquota.model;
 
+import io.github.pgquota.Balance;
 import io.github.pgquota.Limit;
 import io.github.pgquota.Plan;
 import io.github.pgquota.Quotas;
@@ -69,6 +70,11 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
         quotas.plans().withdraw(tenant, adjustment);
     }
 
+    @Override
+    public List<Balance> reset(Scope scope, boolean dryRun) {
+        return quotas.plans().reset(scope, dryRun);
+    }
+
     private void run(String sql, Object... values) throws SQLException {
         try (Connection connection = dataSource.getConnection();
                 PreparedStatement statement = connection.prepareStatement(sql)) {
@@ -125,7 +131,9 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
               from c
             union all
             select concat_ws(' ', 'ledger', c.name, l.entry, l.verb, l.amount, l.used_after,
-                             public.micros(l.at), l.operation, coalesce(l.ref::text, 'null'))
+                             public.micros(l.at),
+                             case l.verb when 'reset' then 'its own' else l.operation::text end,
+                             coalesce(l.ref::text, 'null'))
               from pgquota.ledger l join c on c.tenant = l.tenant and c.id = l.counter
             union all
             select concat_ws(' ', 'hold', h.id, h.scope, h.meters, h.amounts,

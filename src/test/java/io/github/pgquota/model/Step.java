@@ -120,6 +120,16 @@ sealed interface Step {
         }
     }
 
+    /** Running windows set back to zero; which is told, in an order of its own. */
+    record Reset(String scope, boolean dryRun) implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            return side.administration.reset(new Scope(side.own(scope)), dryRun).stream()
+                    .map(b -> b.scope() + " " + b.meter() + " " + b.used() + " " + b.startOrNull())
+                    .sorted().toList();
+        }
+    }
+
     /** A verb with a request. */
     record Take(String verb, Request request, Duration ttl) implements Step {
         @Override
