@@ -33,6 +33,8 @@ public final class Codegen {
 
     private static final String SOURCES = "src/main/java";
     private static final String SCHEMA = "pgquota";
+    private static final String ENGINE =
+            "apply|look|look_at_hold|.*_legs|plain_limits|seen_keys|resolve|reached|leg|part";
     private static final String PACKAGE = "io.github.pgquota.internal.jooq";
 
     private Codegen() {}
@@ -97,8 +99,8 @@ public final class Codegen {
                 .withName("org.jooq.meta.postgres.PostgresDatabase")
                 .withInputSchema(SCHEMA)
                 .withIncludes(".*")
-                // The history belongs to Flyway.
-                .withExcludes(".*schema_history.*|" + partitions)
+                // The history belongs to Flyway; only Store calls the engine, in SQL.
+                .withExcludes(".*schema_history.*|" + ENGINE + "|" + partitions)
                 // One database, whose name is the caller's business.
                 .withOutputCatalogToDefault(true)
                 .withIncludeRoutines(true);

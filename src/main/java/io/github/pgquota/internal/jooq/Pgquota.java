@@ -7,54 +7,37 @@ package io.github.pgquota.internal.jooq;
 import io.github.pgquota.internal.jooq.tables.Adjustment;
 import io.github.pgquota.internal.jooq.tables.Alert;
 import io.github.pgquota.internal.jooq.tables.AlertLine;
-import io.github.pgquota.internal.jooq.tables.Apply;
 import io.github.pgquota.internal.jooq.tables.Audit;
 import io.github.pgquota.internal.jooq.tables.Balance;
 import io.github.pgquota.internal.jooq.tables.Balances;
 import io.github.pgquota.internal.jooq.tables.Counter;
 import io.github.pgquota.internal.jooq.tables.Hold;
 import io.github.pgquota.internal.jooq.tables.HoldItem;
-import io.github.pgquota.internal.jooq.tables.HoldLegs;
 import io.github.pgquota.internal.jooq.tables.Ledger;
 import io.github.pgquota.internal.jooq.tables.LedgerLine;
-import io.github.pgquota.internal.jooq.tables.Look;
-import io.github.pgquota.internal.jooq.tables.LookAtHold;
 import io.github.pgquota.internal.jooq.tables.Mark;
 import io.github.pgquota.internal.jooq.tables.OperationKey;
-import io.github.pgquota.internal.jooq.tables.PlainLimits;
 import io.github.pgquota.internal.jooq.tables.PlanLimit;
 import io.github.pgquota.internal.jooq.tables.PlanVersion;
 import io.github.pgquota.internal.jooq.tables.Reconcile;
-import io.github.pgquota.internal.jooq.tables.RefundLegs;
 import io.github.pgquota.internal.jooq.tables.Repair;
 import io.github.pgquota.internal.jooq.tables.Reset;
-import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.Setting;
 import io.github.pgquota.internal.jooq.tables.Tenant;
 import io.github.pgquota.internal.jooq.tables.Usage;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
-import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
-import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
-import io.github.pgquota.internal.jooq.tables.records.LookAtHoldRecord;
-import io.github.pgquota.internal.jooq.tables.records.LookRecord;
-import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
-import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
 import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
 import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
-import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
 import io.github.pgquota.internal.jooq.udt.Answer;
 import io.github.pgquota.internal.jooq.udt.Difference;
-import io.github.pgquota.internal.jooq.udt.Leg;
-import io.github.pgquota.internal.jooq.udt.Part;
 
 import java.time.LocalDateTime;
 import java.time.OffsetDateTime;
 import java.util.Arrays;
 import java.util.List;
-import java.util.UUID;
 
 import org.jooq.Catalog;
 import org.jooq.Configuration;
@@ -95,82 +78,6 @@ public class Pgquota extends SchemaImpl {
      * capacity
      */
     public final AlertLine ALERT_LINE = AlertLine.ALERT_LINE;
-
-    /**
-     * p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter
-     * text[], p_amount bigint[]
-     */
-    public final Apply APPLY = Apply.APPLY;
-
-    /**
-     * Call <code>pgquota.apply</code>.
-     */
-    public static Result<ApplyRecord> APPLY(
-          Configuration configuration
-        , String pVerb
-        , String pScope
-        , String pKey
-        , UUID pRef
-        , Long pTtl
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pMeter
-            , pAmount
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.apply</code> as a table.
-     */
-    public static Apply APPLY(
-          String pVerb
-        , String pScope
-        , String pKey
-        , UUID pRef
-        , Long pTtl
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * Get <code>pgquota.apply</code> as a table.
-     */
-    public static Apply APPLY(
-          Field<String> pVerb
-        , Field<String> pScope
-        , Field<String> pKey
-        , Field<UUID> pRef
-        , Field<Long> pTtl
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pMeter,
-            pAmount
-        );
-    }
 
     /**
      * The table <code>pgquota.audit</code>.
@@ -239,64 +146,6 @@ public class Pgquota extends SchemaImpl {
     public final HoldItem HOLD_ITEM = HoldItem.HOLD_ITEM;
 
     /**
-     * p_change integer, p_tenant text, p_hold uuid, p_now timestamp with time
-     * zone
-     */
-    public final HoldLegs HOLD_LEGS = HoldLegs.HOLD_LEGS;
-
-    /**
-     * Call <code>pgquota.hold_legs</code>.
-     */
-    public static Result<HoldLegsRecord> HOLD_LEGS(
-          Configuration configuration
-        , Integer pChange
-        , String pTenant
-        , UUID pHold
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.HoldLegs.HOLD_LEGS.call(
-              pChange
-            , pTenant
-            , pHold
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.hold_legs</code> as a table.
-     */
-    public static HoldLegs HOLD_LEGS(
-          Integer pChange
-        , String pTenant
-        , UUID pHold
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.HoldLegs.HOLD_LEGS.call(
-            pChange,
-            pTenant,
-            pHold,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.hold_legs</code> as a table.
-     */
-    public static HoldLegs HOLD_LEGS(
-          Field<Integer> pChange
-        , Field<String> pTenant
-        , Field<UUID> pHold
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.HoldLegs.HOLD_LEGS.call(
-            pChange,
-            pTenant,
-            pHold,
-            pNow
-        );
-    }
-
-    /**
      * The table <code>pgquota.ledger</code>.
      */
     public final Ledger LEDGER = Ledger.LEDGER;
@@ -308,158 +157,6 @@ public class Pgquota extends SchemaImpl {
     public final LedgerLine LEDGER_LINE = LedgerLine.LEDGER_LINE;
 
     /**
-     * p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_state
-     * text, p_expires timestamp with time zone, p_now timestamp with time zone
-     */
-    public final Look LOOK = Look.LOOK;
-
-    /**
-     * Call <code>pgquota.look</code>.
-     */
-    public static Result<LookRecord> LOOK(
-          Configuration configuration
-        , String pVerb
-        , String pScope
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pExpires
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
-              pVerb
-            , pScope
-            , pMeter
-            , pAmount
-            , pState
-            , pExpires
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.look</code> as a table.
-     */
-    public static Look LOOK(
-          String pVerb
-        , String pScope
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pExpires
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
-            pVerb,
-            pScope,
-            pMeter,
-            pAmount,
-            pState,
-            pExpires,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.look</code> as a table.
-     */
-    public static Look LOOK(
-          Field<String> pVerb
-        , Field<String> pScope
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<String> pState
-        , Field<OffsetDateTime> pExpires
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
-            pVerb,
-            pScope,
-            pMeter,
-            pAmount,
-            pState,
-            pExpires,
-            pNow
-        );
-    }
-
-    /**
-     * p_verb text, p_tenant text, p_hold uuid, p_meter text[], p_amount
-     * bigint[], p_state text, p_now timestamp with time zone
-     */
-    public final LookAtHold LOOK_AT_HOLD = LookAtHold.LOOK_AT_HOLD;
-
-    /**
-     * Call <code>pgquota.look_at_hold</code>.
-     */
-    public static Result<LookAtHoldRecord> LOOK_AT_HOLD(
-          Configuration configuration
-        , String pVerb
-        , String pTenant
-        , UUID pHold
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
-              pVerb
-            , pTenant
-            , pHold
-            , pMeter
-            , pAmount
-            , pState
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.look_at_hold</code> as a table.
-     */
-    public static LookAtHold LOOK_AT_HOLD(
-          String pVerb
-        , String pTenant
-        , UUID pHold
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
-            pVerb,
-            pTenant,
-            pHold,
-            pMeter,
-            pAmount,
-            pState,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.look_at_hold</code> as a table.
-     */
-    public static LookAtHold LOOK_AT_HOLD(
-          Field<String> pVerb
-        , Field<String> pTenant
-        , Field<UUID> pHold
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<String> pState
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
-            pVerb,
-            pTenant,
-            pHold,
-            pMeter,
-            pAmount,
-            pState,
-            pNow
-        );
-    }
-
-    /**
      * The table <code>pgquota.mark</code>.
      */
     public final Mark MARK = Mark.MARK;
@@ -468,51 +165,6 @@ public class Pgquota extends SchemaImpl {
      * The table <code>pgquota.operation_key</code>.
      */
     public final OperationKey OPERATION_KEY = OperationKey.OPERATION_KEY;
-
-    /**
-     * p_scope text, p_now timestamp with time zone
-     */
-    public final PlainLimits PLAIN_LIMITS = PlainLimits.PLAIN_LIMITS;
-
-    /**
-     * Call <code>pgquota.plain_limits</code>.
-     */
-    public static Result<PlanLimitRecord> PLAIN_LIMITS(
-          Configuration configuration
-        , String pScope
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
-              pScope
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.plain_limits</code> as a table.
-     */
-    public static PlainLimits PLAIN_LIMITS(
-          String pScope
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
-            pScope,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.plain_limits</code> as a table.
-     */
-    public static PlainLimits PLAIN_LIMITS(
-          Field<String> pScope
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
-            pScope,
-            pNow
-        );
-    }
 
     /**
      * The table <code>pgquota.plan_limit</code>.
@@ -560,64 +212,6 @@ public class Pgquota extends SchemaImpl {
     ) {
         return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
             pTenant
-        );
-    }
-
-    /**
-     * p_change integer, p_tenant text, p_operation uuid, p_now timestamp with
-     * time zone
-     */
-    public final RefundLegs REFUND_LEGS = RefundLegs.REFUND_LEGS;
-
-    /**
-     * Call <code>pgquota.refund_legs</code>.
-     */
-    public static Result<RefundLegsRecord> REFUND_LEGS(
-          Configuration configuration
-        , Integer pChange
-        , String pTenant
-        , UUID pOperation
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.RefundLegs.REFUND_LEGS.call(
-              pChange
-            , pTenant
-            , pOperation
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.refund_legs</code> as a table.
-     */
-    public static RefundLegs REFUND_LEGS(
-          Integer pChange
-        , String pTenant
-        , UUID pOperation
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.RefundLegs.REFUND_LEGS.call(
-            pChange,
-            pTenant,
-            pOperation,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.refund_legs</code> as a table.
-     */
-    public static RefundLegs REFUND_LEGS(
-          Field<Integer> pChange
-        , Field<String> pTenant
-        , Field<UUID> pOperation
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.RefundLegs.REFUND_LEGS.call(
-            pChange,
-            pTenant,
-            pOperation,
-            pNow
         );
     }
 
@@ -702,95 +296,6 @@ public class Pgquota extends SchemaImpl {
         return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
             pScope,
             pDryRun
-        );
-    }
-
-    /**
-     * p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl
-     * bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_now
-     * timestamp with time zone
-     */
-    public final SeenKeys SEEN_KEYS = SeenKeys.SEEN_KEYS;
-
-    /**
-     * Call <code>pgquota.seen_keys</code>.
-     */
-    public static Result<SeenKeysRecord> SEEN_KEYS(
-          Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.SeenKeys.SEEN_KEYS.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pChange
-            , pMeter
-            , pAmount
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.seen_keys</code> as a table.
-     */
-    public static SeenKeys SEEN_KEYS(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.SeenKeys.SEEN_KEYS.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.seen_keys</code> as a table.
-     */
-    public static SeenKeys SEEN_KEYS(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.SeenKeys.SEEN_KEYS.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount,
-            pNow
         );
     }
 
@@ -898,28 +403,21 @@ public class Pgquota extends SchemaImpl {
             Adjustment.ADJUSTMENT,
             Alert.ALERT,
             AlertLine.ALERT_LINE,
-            Apply.APPLY,
             Audit.AUDIT,
             Balance.BALANCE,
             Balances.BALANCES,
             Counter.COUNTER,
             Hold.HOLD,
             HoldItem.HOLD_ITEM,
-            HoldLegs.HOLD_LEGS,
             Ledger.LEDGER,
             LedgerLine.LEDGER_LINE,
-            Look.LOOK,
-            LookAtHold.LOOK_AT_HOLD,
             Mark.MARK,
             OperationKey.OPERATION_KEY,
-            PlainLimits.PLAIN_LIMITS,
             PlanLimit.PLAN_LIMIT,
             PlanVersion.PLAN_VERSION,
             Reconcile.RECONCILE,
-            RefundLegs.REFUND_LEGS,
             Repair.REPAIR,
             Reset.RESET,
-            SeenKeys.SEEN_KEYS,
             Setting.SETTING,
             Tenant.TENANT,
             Usage.USAGE,
@@ -931,9 +429,7 @@ public class Pgquota extends SchemaImpl {
     public final List<UDT<?>> getUDTs() {
         return Arrays.asList(
             Answer.ANSWER,
-            Difference.DIFFERENCE,
-            Leg.LEG,
-            Part.PART
+            Difference.DIFFERENCE
         );
     }
 }

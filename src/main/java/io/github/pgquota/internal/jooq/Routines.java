@@ -17,41 +17,22 @@ import io.github.pgquota.internal.jooq.routines.Note;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
 import io.github.pgquota.internal.jooq.routines.Publish;
-import io.github.pgquota.internal.jooq.routines.Reached;
 import io.github.pgquota.internal.jooq.routines.Reap;
-import io.github.pgquota.internal.jooq.routines.Resolve;
 import io.github.pgquota.internal.jooq.routines.SchemaVersion;
 import io.github.pgquota.internal.jooq.routines.Upkeep;
 import io.github.pgquota.internal.jooq.routines.VersionAt;
 import io.github.pgquota.internal.jooq.routines.VersionLimits;
 import io.github.pgquota.internal.jooq.routines.WhyNoLimit;
-import io.github.pgquota.internal.jooq.tables.Apply;
 import io.github.pgquota.internal.jooq.tables.Balances;
-import io.github.pgquota.internal.jooq.tables.HoldLegs;
-import io.github.pgquota.internal.jooq.tables.Look;
-import io.github.pgquota.internal.jooq.tables.LookAtHold;
-import io.github.pgquota.internal.jooq.tables.PlainLimits;
 import io.github.pgquota.internal.jooq.tables.Reconcile;
-import io.github.pgquota.internal.jooq.tables.RefundLegs;
 import io.github.pgquota.internal.jooq.tables.Repair;
 import io.github.pgquota.internal.jooq.tables.Reset;
-import io.github.pgquota.internal.jooq.tables.SeenKeys;
 import io.github.pgquota.internal.jooq.tables.WindowAt;
-import io.github.pgquota.internal.jooq.tables.records.AlertRecord;
-import io.github.pgquota.internal.jooq.tables.records.ApplyRecord;
 import io.github.pgquota.internal.jooq.tables.records.BalancesRecord;
-import io.github.pgquota.internal.jooq.tables.records.HoldLegsRecord;
-import io.github.pgquota.internal.jooq.tables.records.LookAtHoldRecord;
-import io.github.pgquota.internal.jooq.tables.records.LookRecord;
-import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 import io.github.pgquota.internal.jooq.tables.records.ReconcileRecord;
-import io.github.pgquota.internal.jooq.tables.records.RefundLegsRecord;
 import io.github.pgquota.internal.jooq.tables.records.RepairRecord;
 import io.github.pgquota.internal.jooq.tables.records.ResetRecord;
-import io.github.pgquota.internal.jooq.tables.records.SeenKeysRecord;
 import io.github.pgquota.internal.jooq.tables.records.WindowAtRecord;
-import io.github.pgquota.internal.jooq.udt.records.AnswerRecord;
-import io.github.pgquota.internal.jooq.udt.records.LegRecord;
 
 import java.time.LocalDateTime;
 import java.time.OffsetDateTime;
@@ -505,50 +486,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.reached</code>
-     */
-    public static AlertRecord[] reached(
-          Configuration configuration
-        , AnswerRecord pAnswer
-        , Integer[] pThresholds
-    ) {
-        Reached f = new Reached();
-        f.setPAnswer(pAnswer);
-        f.setPThresholds(pThresholds);
-
-        f.execute(configuration);
-        return f.getReturnValue();
-    }
-
-    /**
-     * Get <code>pgquota.reached</code> as a field.
-     */
-    public static Field<AlertRecord[]> reached(
-          AnswerRecord pAnswer
-        , Integer[] pThresholds
-    ) {
-        Reached f = new Reached();
-        f.setPAnswer(pAnswer);
-        f.setPThresholds(pThresholds);
-
-        return f.asField();
-    }
-
-    /**
-     * Get <code>pgquota.reached</code> as a field.
-     */
-    public static Field<AlertRecord[]> reached(
-          Field<AnswerRecord> pAnswer
-        , Field<Integer[]> pThresholds
-    ) {
-        Reached f = new Reached();
-        f.setPAnswer(pAnswer);
-        f.setPThresholds(pThresholds);
-
-        return f.asField();
-    }
-
-    /**
      * Call <code>pgquota.reap</code>
      */
     public static Integer reap(
@@ -593,68 +530,6 @@ public class Routines {
         Reap f = new Reap();
         f.setPTenant(pTenant);
         f.setPCounter(pCounter);
-        f.setPNow(pNow);
-
-        return f.asField();
-    }
-
-    /**
-     * Call <code>pgquota.resolve</code>
-     */
-    public static LegRecord[] resolve(
-          Configuration configuration
-        , String[] pScope
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-        , OffsetDateTime pNow
-    ) {
-        Resolve f = new Resolve();
-        f.setPScope(pScope);
-        f.setPChange(pChange);
-        f.setPMeter(pMeter);
-        f.setPAmount(pAmount);
-        f.setPNow(pNow);
-
-        f.execute(configuration);
-        return f.getReturnValue();
-    }
-
-    /**
-     * Get <code>pgquota.resolve</code> as a field.
-     */
-    public static Field<LegRecord[]> resolve(
-          String[] pScope
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-        , OffsetDateTime pNow
-    ) {
-        Resolve f = new Resolve();
-        f.setPScope(pScope);
-        f.setPChange(pChange);
-        f.setPMeter(pMeter);
-        f.setPAmount(pAmount);
-        f.setPNow(pNow);
-
-        return f.asField();
-    }
-
-    /**
-     * Get <code>pgquota.resolve</code> as a field.
-     */
-    public static Field<LegRecord[]> resolve(
-          Field<String[]> pScope
-        , Field<Integer[]> pChange
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<OffsetDateTime> pNow
-    ) {
-        Resolve f = new Resolve();
-        f.setPScope(pScope);
-        f.setPChange(pChange);
-        f.setPMeter(pMeter);
-        f.setPAmount(pAmount);
         f.setPNow(pNow);
 
         return f.asField();
@@ -864,76 +739,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.apply</code>.
-     */
-    public static Result<ApplyRecord> apply(
-          Configuration configuration
-        , String pVerb
-        , String pScope
-        , String pKey
-        , UUID pRef
-        , Long pTtl
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pMeter
-            , pAmount
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.apply</code> as a table.
-     */
-    public static Apply apply(
-          String pVerb
-        , String pScope
-        , String pKey
-        , UUID pRef
-        , Long pTtl
-        , String[] pMeter
-        , Long[] pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
-     * Get <code>pgquota.apply</code> as a table.
-     */
-    public static Apply apply(
-          Field<String> pVerb
-        , Field<String> pScope
-        , Field<String> pKey
-        , Field<UUID> pRef
-        , Field<Long> pTtl
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Apply.APPLY.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pMeter,
-            pAmount
-        );
-    }
-
-    /**
      * Call <code>pgquota.balances</code>.
      */
     public static Result<BalancesRecord> balances(
@@ -968,238 +773,6 @@ public class Routines {
     }
 
     /**
-     * Call <code>pgquota.hold_legs</code>.
-     */
-    public static Result<HoldLegsRecord> holdLegs(
-          Configuration configuration
-        , Integer pChange
-        , String pTenant
-        , UUID pHold
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.HoldLegs.HOLD_LEGS.call(
-              pChange
-            , pTenant
-            , pHold
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.hold_legs</code> as a table.
-     */
-    public static HoldLegs holdLegs(
-          Integer pChange
-        , String pTenant
-        , UUID pHold
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.HoldLegs.HOLD_LEGS.call(
-            pChange,
-            pTenant,
-            pHold,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.hold_legs</code> as a table.
-     */
-    public static HoldLegs holdLegs(
-          Field<Integer> pChange
-        , Field<String> pTenant
-        , Field<UUID> pHold
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.HoldLegs.HOLD_LEGS.call(
-            pChange,
-            pTenant,
-            pHold,
-            pNow
-        );
-    }
-
-    /**
-     * Call <code>pgquota.look</code>.
-     */
-    public static Result<LookRecord> look(
-          Configuration configuration
-        , String pVerb
-        , String pScope
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pExpires
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
-              pVerb
-            , pScope
-            , pMeter
-            , pAmount
-            , pState
-            , pExpires
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.look</code> as a table.
-     */
-    public static Look look(
-          String pVerb
-        , String pScope
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pExpires
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
-            pVerb,
-            pScope,
-            pMeter,
-            pAmount,
-            pState,
-            pExpires,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.look</code> as a table.
-     */
-    public static Look look(
-          Field<String> pVerb
-        , Field<String> pScope
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<String> pState
-        , Field<OffsetDateTime> pExpires
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.Look.LOOK.call(
-            pVerb,
-            pScope,
-            pMeter,
-            pAmount,
-            pState,
-            pExpires,
-            pNow
-        );
-    }
-
-    /**
-     * Call <code>pgquota.look_at_hold</code>.
-     */
-    public static Result<LookAtHoldRecord> lookAtHold(
-          Configuration configuration
-        , String pVerb
-        , String pTenant
-        , UUID pHold
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
-              pVerb
-            , pTenant
-            , pHold
-            , pMeter
-            , pAmount
-            , pState
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.look_at_hold</code> as a table.
-     */
-    public static LookAtHold lookAtHold(
-          String pVerb
-        , String pTenant
-        , UUID pHold
-        , String[] pMeter
-        , Long[] pAmount
-        , String pState
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
-            pVerb,
-            pTenant,
-            pHold,
-            pMeter,
-            pAmount,
-            pState,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.look_at_hold</code> as a table.
-     */
-    public static LookAtHold lookAtHold(
-          Field<String> pVerb
-        , Field<String> pTenant
-        , Field<UUID> pHold
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<String> pState
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.LookAtHold.LOOK_AT_HOLD.call(
-            pVerb,
-            pTenant,
-            pHold,
-            pMeter,
-            pAmount,
-            pState,
-            pNow
-        );
-    }
-
-    /**
-     * Call <code>pgquota.plain_limits</code>.
-     */
-    public static Result<PlanLimitRecord> plainLimits(
-          Configuration configuration
-        , String pScope
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
-              pScope
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.plain_limits</code> as a table.
-     */
-    public static PlainLimits plainLimits(
-          String pScope
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
-            pScope,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.plain_limits</code> as a table.
-     */
-    public static PlainLimits plainLimits(
-          Field<String> pScope
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.PlainLimits.PLAIN_LIMITS.call(
-            pScope,
-            pNow
-        );
-    }
-
-    /**
      * Call <code>pgquota.reconcile</code>.
      */
     public static Result<ReconcileRecord> reconcile(
@@ -1230,58 +803,6 @@ public class Routines {
     ) {
         return io.github.pgquota.internal.jooq.tables.Reconcile.RECONCILE.call(
             pTenant
-        );
-    }
-
-    /**
-     * Call <code>pgquota.refund_legs</code>.
-     */
-    public static Result<RefundLegsRecord> refundLegs(
-          Configuration configuration
-        , Integer pChange
-        , String pTenant
-        , UUID pOperation
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.RefundLegs.REFUND_LEGS.call(
-              pChange
-            , pTenant
-            , pOperation
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.refund_legs</code> as a table.
-     */
-    public static RefundLegs refundLegs(
-          Integer pChange
-        , String pTenant
-        , UUID pOperation
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.RefundLegs.REFUND_LEGS.call(
-            pChange,
-            pTenant,
-            pOperation,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.refund_legs</code> as a table.
-     */
-    public static RefundLegs refundLegs(
-          Field<Integer> pChange
-        , Field<String> pTenant
-        , Field<UUID> pOperation
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.RefundLegs.REFUND_LEGS.call(
-            pChange,
-            pTenant,
-            pOperation,
-            pNow
         );
     }
 
@@ -1356,88 +877,6 @@ public class Routines {
         return io.github.pgquota.internal.jooq.tables.Reset.RESET.call(
             pScope,
             pDryRun
-        );
-    }
-
-    /**
-     * Call <code>pgquota.seen_keys</code>.
-     */
-    public static Result<SeenKeysRecord> seenKeys(
-          Configuration configuration
-        , String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-        , OffsetDateTime pNow
-    ) {
-        return configuration.dsl().selectFrom(io.github.pgquota.internal.jooq.tables.SeenKeys.SEEN_KEYS.call(
-              pVerb
-            , pScope
-            , pKey
-            , pRef
-            , pTtl
-            , pChange
-            , pMeter
-            , pAmount
-            , pNow
-        )).fetch();
-    }
-
-    /**
-     * Get <code>pgquota.seen_keys</code> as a table.
-     */
-    public static SeenKeys seenKeys(
-          String[] pVerb
-        , String[] pScope
-        , String[] pKey
-        , UUID[] pRef
-        , Long[] pTtl
-        , Integer[] pChange
-        , String[] pMeter
-        , Long[] pAmount
-        , OffsetDateTime pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.SeenKeys.SEEN_KEYS.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount,
-            pNow
-        );
-    }
-
-    /**
-     * Get <code>pgquota.seen_keys</code> as a table.
-     */
-    public static SeenKeys seenKeys(
-          Field<String[]> pVerb
-        , Field<String[]> pScope
-        , Field<String[]> pKey
-        , Field<UUID[]> pRef
-        , Field<Long[]> pTtl
-        , Field<Integer[]> pChange
-        , Field<String[]> pMeter
-        , Field<Long[]> pAmount
-        , Field<OffsetDateTime> pNow
-    ) {
-        return io.github.pgquota.internal.jooq.tables.SeenKeys.SEEN_KEYS.call(
-            pVerb,
-            pScope,
-            pKey,
-            pRef,
-            pTtl,
-            pChange,
-            pMeter,
-            pAmount,
-            pNow
         );
     }
 

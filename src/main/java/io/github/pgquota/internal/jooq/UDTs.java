@@ -6,8 +6,6 @@ package io.github.pgquota.internal.jooq;
 
 import io.github.pgquota.internal.jooq.udt.Answer;
 import io.github.pgquota.internal.jooq.udt.Difference;
-import io.github.pgquota.internal.jooq.udt.Leg;
-import io.github.pgquota.internal.jooq.udt.Part;
 
 
 /**
@@ -25,14 +23,4 @@ public class UDTs {
      * The type <code>pgquota.difference</code>
      */
     public static final Difference DIFFERENCE = io.github.pgquota.internal.jooq.udt.Difference.DIFFERENCE;
-
-    /**
-     * The type <code>pgquota.leg</code>
-     */
-    public static final Leg LEG = io.github.pgquota.internal.jooq.udt.Leg.LEG;
-
-    /**
-     * The type <code>pgquota.part</code>
-     */
-    public static final Part PART = io.github.pgquota.internal.jooq.udt.Part.PART;
 }
