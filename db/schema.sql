@@ -299,7 +299,7 @@ END, '9223372036854775807'::bigint)) stored,
   billed boolean not null,
   thresholds integer[] default '{}'::integer[] not null,
   quiet_below numeric generated always as ((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) stored,
-  calm bigint generated always as (LEAST((capacity)::bigint, ((ceil((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)))::bigint - 1), '9223372036854775807'::bigint)) stored,
+  calm bigint generated always as ((LEAST((capacity)::numeric, (ceil((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) - (1)::numeric), ('9223372036854775807'::bigint)::numeric))::bigint) stored,
   leads boolean default false not null,
   alone boolean default false not null,
   shared boolean default false not null,
@@ -591,12 +591,13 @@ begin
     if p_verb in ('settle', 'release') then
       exit short when p_key is not null;
       v_state := case p_verb when 'settle' then 'settled' else 'released' end;
-      select array_agg(k order by (k.answer).scope, (k.answer).meter, (k.answer).per, (k.answer).start_at),
-             bool_and(k.plain) and count(*) = min(k.whole), false
+      select array_agg(k order by (k.answer).scope collate "C", (k.answer).meter collate "C",
+                                  (k.answer).per collate "C", (k.answer).start_at),
+             bool_and(k.plain is true) and count(*) = min(k.whole), false
         into v_parts, v_plain, v_denied
         from pgquota.look_at_hold(p_verb, p_scope, p_ref, p_meter, p_amount, v_state, v_now) k;
     else
-      exit short when p_verb not in ('consume', 'record', 'check', 'reserve') or p_ref is not null;
+      exit short when p_ref is not null or (p_verb in ('consume', 'record', 'check', 'reserve')) is not true;
       if p_verb = 'reserve' then
         v_state := 'open';
         select v_now + least(p_ttl * interval '1 millisecond', pgquota.exactly(z.longest_hold))
@@ -612,18 +613,23 @@ begin
         v_plain := v_part.plain and v_part.whole = 1;
         v_denied := v_part.denied;
       else
-        select array_agg(k order by (k.answer).scope, (k.answer).meter, (k.answer).per),
-               bool_and(k.plain) and count(*) filter (where k.leads) = min(k.whole), bool_or(k.denied)
+        select array_agg(k order by (k.answer).scope collate "C", (k.answer).meter collate "C",
+                                    (k.answer).per collate "C"),
+               bool_and(k.plain is true) and count(*) filter (where k.leads) = min(k.whole), bool_or(k.denied)
           into v_parts, v_plain, v_denied
           from pgquota.look(p_verb, p_scope, p_meter, p_amount, v_state, v_expires, v_now) k;
       end if;
     end if;
-    exit short when v_plain is not true;
+    exit short when v_plain is not true
+      -- of counters only is known that their scopes are proper: what else would be kept is looked at here
+      or (p_key is not null or v_state is not null)
+        and (not pgquota.is_scope(p_scope)
+             or cardinality(p_meter) > 1 and not pgquota.is_sorted(p_meter));
     -- After the look at the counters: a first answer that filled them is then seen as an answer.
     if p_key is not null then
       select not exists (select from pgquota.operation_key k where k.tenant = v_tenant and k.key = p_key)
-             and coalesce(pgquota.key_time(p_key) >= v_now - pgquota.exactly(z.key_retention), true)
-        into v_plain from pgquota.setting z;
+             and (pgquota.key_time(p_key) is null or pgquota.key_time(p_key) >= pgquota.keys_from(v_now))
+        into v_plain;
       exit short when not v_plain;
     end if;
 
@@ -793,6 +799,7 @@ declare
   v_from int[];         -- the legs of change i are v_legs[v_from[i] .. v_to[i]]
   v_to int[];
   v_legs pgquota.leg[];
+  v_part pgquota.leg[];
   v_leg pgquota.leg;
   v_hold pgquota.hold;
   v_seen record;
@@ -850,13 +857,21 @@ declare
 begin
   if v_n = 0 or v_n <> all (array[coalesce(cardinality(p_scope), 0), coalesce(cardinality(p_key), 0),
                                   coalesce(cardinality(p_ref), 0), coalesce(cardinality(p_ttl), 0)])
+     -- from 1 on, and in one dimension, as loops go
+     or array_dims(p_verb) <> all (array[array_dims(p_scope), array_dims(p_key), array_dims(p_ref),
+                                         array_dims(p_ttl), '[1:' || v_n || ']'])
+     or array_position(p_verb, null) is not null or array_position(p_scope, null) is not null
      or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
-     or array_position(p_scope, null) is not null
-     or cardinality(p_change) <> all (array[cardinality(p_meter), cardinality(p_amount)])
-     or array_position(p_amount, null) is not null
-     or 0 > any (p_amount) or 4611686018427387904 < any (p_amount) then
+     or (cardinality(p_change) = all (array[cardinality(p_meter), cardinality(p_amount)])) is not true
+     or coalesce(array_dims(p_change) <> all (array[array_dims(p_meter), array_dims(p_amount),
+                                                    '[1:' || cardinality(p_change) || ']']), false)
+     or array_position(p_meter, null) is not null or array_position(p_amount, null) is not null
+     or 0 > any (p_amount) or 4611686018427387904 < any (p_amount)
+     -- each change is decided on what was before the list
+     or (select count(*) <> count(distinct r) from unnest(array_remove(p_ref, null)) r) then
     raise exception 'malformed call of pgquota.apply' using errcode = 'PQ001',
-      hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter';
+      hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter; '
+             'no hold or operation twice';
   end if;
   i_from := array_fill(1, array[v_n]);
   i_to := array_fill(0, array[v_n]);
@@ -876,6 +891,10 @@ begin
   for i in 1 .. v_n loop
     v_scopes[i] := case when p_ref[i] is null then p_scope[i] end;
     v_keys[i] := split_part(p_scope[i], '/', 1) || '/' || p_key[i];
+    if not pgquota.is_scope(p_scope[i]) then
+      raise exception 'change %: "%" is not a scope', i, p_scope[i] using errcode = 'PQ001',
+        hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
+    end if;
     if (p_ref[i] is null) = (p_verb[i] in ('settle', 'release', 'extend', 'refund'))
        or p_verb[i] in ('reserve', 'extend') and (p_ttl[i] > 0) is not true then
       raise exception 'change %: % needs %', i, p_verb[i],
@@ -905,6 +924,12 @@ begin
       if v_reap then
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
+    end if;
+    if p_verb && '{settle,release}' then
+      -- of a limit that counts nothing: no counter's lock stands for the hold's
+      perform from (select h.id from unnest(p_scope, p_ref) q (tenant, ref)
+                      join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and h.counters = '{}'
+                     order by h.id for no key update of h) l;
     end if;
     v_now := pgquota.clock();
     v_status := array_fill(null::text, array[v_n]);
@@ -960,7 +985,11 @@ begin
               v_now + p_ttl[i] * interval '1 millisecond',
               v_hold.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
         end if;
-        v_legs := v_legs || array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
+        v_part := array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
+        if cardinality(v_hold.counters) > (select count(distinct l.counter) from unnest(v_part) l) then
+          v_status[i] := 'unknown_hold'; -- retention has dropped a window that it was taken in
+        end if;
+        v_legs := v_legs || v_part;
       end if;
     end loop;
 
@@ -1018,7 +1047,7 @@ begin
          and coalesce(v_status[i], '') not in ('replay', 'key_conflict', 'key_expired') then
         -- answered at the end, out of the row that the first one writes; a denied one writes none
         for j in 1 .. i - 1 loop
-          if v_keys[j] = v_keys[i] and v_status[j] = 'granted' then
+          if v_keys[j] = v_keys[i] and v_status[j] = 'granted' and p_verb[j] <> 'check' then
             v_status[i] := 'same_key';
           end if;
         end loop;
@@ -1622,6 +1651,12 @@ CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
 RETURN ((p_scope !~ '[[:cntrl:]]'::text) AND (p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s'::text) AND (p_scope !~ '\s(/|$)'::text)); -- owner pgquota_owner
 grant execute on function pgquota.is_scope(p_scope text) to pgquota_admin;
 
+CREATE OR REPLACE FUNCTION pgquota.is_sorted(p_meter text[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (p_meter = ARRAY(SELECT DISTINCT (m.m COLLATE "C") AS m FROM unnest(is_sorted.p_meter) m(m) ORDER BY (m.m COLLATE "C"))); -- owner pgquota_owner
+
 CREATE OR REPLACE FUNCTION pgquota.keep_adjusted()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1663,6 +1698,16 @@ CREATE OR REPLACE FUNCTION pgquota.key_time(p_key text)
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE WHEN (p_key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'::text) THEN pgquota.operation_at((p_key)::uuid) ELSE NULL::timestamp with time zone END; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.keys_from(p_now timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select greatest(p_now - pgquota.exactly(z.key_retention),
+                  (select m.at from pgquota.mark m where m.name = 'keys_dropped'))
+    from pgquota.setting z
+$function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.look(p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_state text, p_expires timestamp with time zone, p_now timestamp with time zone)
  RETURNS SETOF pgquota.part
@@ -1708,7 +1753,8 @@ AS $function$
       on i.tenant = h.tenant and i.counter = c.id and i.expires_at = h.expires_at and i.hold = h.id
    cross join lateral (
          select case when p_verb = 'release' then 0
-                     else coalesce(p_amount[array_position(p_meter, c.meter)], i.amount) end) a (amount)
+                     when c.meter = any (p_meter) then p_amount[array_position(p_meter, c.meter)]
+                     else i.amount end) a (amount)
    cross join lateral pgquota.plain_limits(h.scope, p_now) l
    where h.tenant = p_tenant and h.id = p_hold and h.state = 'open' and h.expires_at > p_now
      and p_meter <@ h.meters
@@ -1769,6 +1815,10 @@ declare
   v_new int;
   v_field text;
 begin
+  if coalesce(jsonb_typeof(p_limits), '') <> 'array' then
+    raise exception 'is not an array' using errcode = 'PQ001', column = 'limits',
+      detail = coalesce(p_limits::text, 'null');
+  end if;
   select k into v_field
     from jsonb_array_elements(p_limits) e cross join lateral jsonb_object_keys(e) k
    where k not in ('name', 'meter', 'level', 'per', 'capacity', 'overage', 'mode', 'billed',
@@ -1848,8 +1898,9 @@ begin
     returning i.tenant, i.counter, i.hold, i.amount
   ), back as (
     update pgquota.counter c
-       set held = c.held - coalesce((select sum(g.amount)::bigint from gone g
-                                      where g.tenant = c.tenant and g.counter = c.id), 0),
+       -- never below 0: a counter that somebody has changed is told by reconcile, and stops nobody
+       set held = greatest(0, c.held - coalesce((select sum(g.amount)::bigint from gone g
+                                                  where g.tenant = c.tenant and g.counter = c.id), 0)),
            expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
                                   where i.tenant = c.tenant and i.counter = c.id
                                     and i.expires_at > p_now), 'infinity')
@@ -1939,6 +1990,13 @@ AS $function$
         on i.counter = c.id
      where c.tenant = p_tenant and c.held <> coalesce(i.held, 0)
     union all
+    select c.id, 'an expired hold would be overlooked: seconds after its expiry', 0,
+           least(extract(epoch from c.expiry_at - i.first), 1e9)
+      from pgquota.counter c
+      join (select i.counter, min(i.expires_at) as first from item i where i.amount > 0 group by i.counter) i
+        on i.counter = c.id
+     where c.tenant = p_tenant and c.expiry_at > i.first
+    union all
     -- an expired hold gives its units back counter by counter, as each is looked at
     select i.counter, 'hold ' || i.hold || ' ' || case
              when i.state is null then 'does not exist, but holds'
@@ -1985,7 +2043,7 @@ AS $function$
     from (select e.counter, sum(e.amount)::bigint as amount
             from pgquota.ledger e
            where e.tenant = p_tenant and e.operation = p_operation
-             and e.at = pgquota.operation_at(p_operation) and e.amount > 0
+             and e.at = pgquota.operation_at(p_operation) and e.amount > 0 and e.verb <> 'repair'
            group by e.counter) e
     join pgquota.counter c on c.tenant = p_tenant and c.id = e.counter
    cross join lateral (select coalesce(sum(i.amount), 0)::bigint as expired from pgquota.hold_item i
@@ -2047,6 +2105,8 @@ begin
     v_new := v_old;
     v_new.held := coalesce((select sum(i.amount) from pgquota.hold_item i
                              where i.tenant = p_tenant and i.counter = v_old.id), 0);
+    v_new.expiry_at := coalesce((select min(i.expires_at) from pgquota.hold_item i
+                                  where i.tenant = p_tenant and i.counter = v_old.id), 'infinity');
     select coalesce(max(l.entry), 0) as last, count(*) as entries, min(l.entry) as first,
            coalesce((array_agg(l.used_after order by l.entry desc))[1], 0) as used,
            sum(l.amount) + (array_agg(l.used_after - l.amount order by l.entry))[1] as sum_used
@@ -2073,10 +2133,10 @@ begin
     v_new.last_at := greatest(v_old.last_at, v_now);
     update pgquota.counter c
        set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at,
-           expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
-                                  where i.tenant = p_tenant and i.counter = v_old.id), 'infinity')
+           expiry_at = v_new.expiry_at
      where c.tenant = p_tenant and c.id = v_old.id
-       and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
+       and (v_old.used, v_old.held, v_old.entries, v_old.expiry_at)
+        <> (v_new.used, v_new.held, v_new.entries, v_new.expiry_at);
     if found then
       perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
     end if;
@@ -2286,7 +2346,7 @@ AS $function$
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or pgquota.key_time(q.key) < p_now - pgquota.exactly(z.key_retention))
+          or pgquota.key_time(q.key) is not null and pgquota.key_time(q.key) < pgquota.keys_from(p_now))
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.upkeep(p_task text, p_most integer)
@@ -2333,10 +2393,10 @@ begin
   when 'keys' then
     v_end := v_now - v_set.key_retention;
     v_mark := (select m.at from pgquota.mark m where m.name = 'keys_until');
+    update pgquota.mark m set at = v_end where m.name = 'keys_dropped' and m.at < v_end;
     with old as materialized (
       select k.tenant, k.key,
-             case when k.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
-                  then pgquota.operation_at(k.key::uuid) < v_end else false end as tells
+             coalesce(pgquota.key_time(k.key) < v_end, false) as tells
         from pgquota.operation_key k
        where k.at >= v_mark and k.at < v_end and k.answers is not null
        limit p_most for update skip locked
@@ -2348,7 +2408,9 @@ begin
         from old o where not o.tells and k.tenant = o.tenant and k.key = o.key
     )
     select count(*) into v_done from old;
-    if v_done < p_most then
+    if v_done < p_most and not exists ( -- none is left, nor was locked
+        select from pgquota.operation_key k
+         where k.at >= v_mark and k.at < v_end and k.answers is not null) then
       update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
     end if;
   when 'windows' then

@@ -107,7 +107,7 @@ create table pgquota.plan_limit (
   quiet_below numeric generated always as (capacity::numeric * thresholds[1] / 100) stored,
   -- up to here used and held may come, and nothing is to be told of it
   calm bigint generated always as (
-    least(capacity, ceil(capacity::numeric * thresholds[1] / 100)::bigint - 1, 9223372036854775807)) stored,
+    least(capacity, ceil(capacity::numeric * thresholds[1] / 100) - 1, 9223372036854775807)::bigint) stored,
   -- the first limit that counts its meter, from the tenant down: if any applies to a scope, this one does
   leads boolean not null default false,
   -- no other limit of the version counts its meter
@@ -322,6 +322,19 @@ create table pgquota.operation_key (
   primary key (tenant, key)
 );
 create index operation_key_at on pgquota.operation_key using brin (at);
+
+-- What the database remembers about its own housekeeping.
+--   ledger_from   entries before this were dropped by retention, so a chain may begin later
+--   keys_until    all answers of keys before this are dropped
+--   keys_dropped  some answers of keys before this may be
+--   windows_at    when closed windows were last looked through
+create table pgquota.mark (
+  name text primary key,
+  at timestamptz not null
+);
+insert into pgquota.mark (name, at) values
+  ('ledger_from', '-infinity'), ('keys_until', '-infinity'), ('keys_dropped', '-infinity'),
+  ('windows_at', '-infinity');
 
 -- Monthly partitions of the ledger, from the month of p_from on. Rows for a month without one go to
 -- ledger_rest, so nothing depends on this having run.

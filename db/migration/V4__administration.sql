@@ -203,6 +203,10 @@ declare
   v_new int;
   v_field text;
 begin
+  if coalesce(jsonb_typeof(p_limits), '') <> 'array' then
+    raise exception 'is not an array' using errcode = 'PQ001', column = 'limits',
+      detail = coalesce(p_limits::text, 'null');
+  end if;
   select k into v_field
     from jsonb_array_elements(p_limits) e cross join lateral jsonb_object_keys(e) k
    where k not in ('name', 'meter', 'level', 'per', 'capacity', 'overage', 'mode', 'billed',
@@ -253,17 +257,6 @@ comment on function pgquota.publish(text, jsonb, timestamptz) is
   'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that '
   'of the version in force then, if it has the same limits';
 
-
--- What the database remembers about its own housekeeping.
---   ledger_from   entries before this were dropped by retention, so a chain may begin later
---   keys_until    answers of keys before this were dropped
---   windows_at    when closed windows were last looked through
-create table pgquota.mark (
-  name text primary key,
-  at timestamptz not null
-);
-insert into pgquota.mark (name, at) values
-  ('ledger_from', '-infinity'), ('keys_until', '-infinity'), ('windows_at', '-infinity');
 
 -- Sets the running windows of a scope and all below it back to zero, and returns the counters as they
 -- were. Counters are locked in the order of their keys, as in pgquota.apply. Holds stay.
@@ -409,6 +402,13 @@ as $$
         on i.counter = c.id
      where c.tenant = p_tenant and c.held <> coalesce(i.held, 0)
     union all
+    select c.id, 'an expired hold would be overlooked: seconds after its expiry', 0,
+           least(extract(epoch from c.expiry_at - i.first), 1e9)
+      from pgquota.counter c
+      join (select i.counter, min(i.expires_at) as first from item i where i.amount > 0 group by i.counter) i
+        on i.counter = c.id
+     where c.tenant = p_tenant and c.expiry_at > i.first
+    union all
     -- an expired hold gives its units back counter by counter, as each is looked at
     select i.counter, 'hold ' || i.hold || ' ' || case
              when i.state is null then 'does not exist, but holds'
@@ -489,6 +489,8 @@ begin
     v_new := v_old;
     v_new.held := coalesce((select sum(i.amount) from pgquota.hold_item i
                              where i.tenant = p_tenant and i.counter = v_old.id), 0);
+    v_new.expiry_at := coalesce((select min(i.expires_at) from pgquota.hold_item i
+                                  where i.tenant = p_tenant and i.counter = v_old.id), 'infinity');
     select coalesce(max(l.entry), 0) as last, count(*) as entries, min(l.entry) as first,
            coalesce((array_agg(l.used_after order by l.entry desc))[1], 0) as used,
            sum(l.amount) + (array_agg(l.used_after - l.amount order by l.entry))[1] as sum_used
@@ -515,10 +517,10 @@ begin
     v_new.last_at := greatest(v_old.last_at, v_now);
     update pgquota.counter c
        set used = v_new.used, held = v_new.held, entries = v_new.entries, last_at = v_new.last_at,
-           expiry_at = coalesce((select min(i.expires_at) from pgquota.hold_item i
-                                  where i.tenant = p_tenant and i.counter = v_old.id), 'infinity')
+           expiry_at = v_new.expiry_at
      where c.tenant = p_tenant and c.id = v_old.id
-       and (v_old.used, v_old.held, v_old.entries) <> (v_new.used, v_new.held, v_new.entries);
+       and (v_old.used, v_old.held, v_old.entries, v_old.expiry_at)
+        <> (v_new.used, v_new.held, v_new.entries, v_new.expiry_at);
     if found then
       perform pgquota.note(p_tenant, 'repair', to_jsonb(v_old), to_jsonb(v_new));
     end if;
@@ -584,10 +586,10 @@ begin
   when 'keys' then
     v_end := v_now - v_set.key_retention;
     v_mark := (select m.at from pgquota.mark m where m.name = 'keys_until');
+    update pgquota.mark m set at = v_end where m.name = 'keys_dropped' and m.at < v_end;
     with old as materialized (
       select k.tenant, k.key,
-             case when k.key ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
-                  then pgquota.operation_at(k.key::uuid) < v_end else false end as tells
+             coalesce(pgquota.key_time(k.key) < v_end, false) as tells
         from pgquota.operation_key k
        where k.at >= v_mark and k.at < v_end and k.answers is not null
        limit p_most for update skip locked
@@ -599,7 +601,9 @@ begin
         from old o where not o.tells and k.tenant = o.tenant and k.key = o.key
     )
     select count(*) into v_done from old;
-    if v_done < p_most then
+    if v_done < p_most and not exists ( -- none is left, nor was locked
+        select from pgquota.operation_key k
+         where k.at >= v_mark and k.at < v_end and k.answers is not null) then
       update pgquota.mark m set at = v_end where m.name = 'keys_until' and m.at < v_end;
     end if;
   when 'windows' then

@@ -97,6 +97,23 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme 10 0");
     }
 
+    /** What the second takes back leaves no trace: the other hold still expires. */
+    @Test
+    void settleOfAHoldThatEndsWhileAnotherIsOpen() throws Exception {
+        startAtEight(SINGLE);
+        Duration minute = Duration.ofMinutes(1);
+        OperationId first = world.quotas().reserve(ask(4), minute).orThrow().operation();
+        world.quotas().reserve(ask(4), minute).orThrow();
+        sessions.one().release(first);
+        var waiting = sessions.two(q -> q.settle(first, Map.of("requests", 3L)));
+        sessions.commit();
+        assertThat(waiting.answer().replayed()).isTrue();
+        assertThat(counters()).containsExactly("acme 0 4");
+        world.proof();
+        world.later(minute);
+        assertGranted(world.quotas().consume(ask(10)), true);
+    }
+
     @ParameterizedTest
     @CsvSource({"commit, false", "rollback, true"})
     void firstCallOfAScope(String how, boolean second) throws Exception {
@@ -164,6 +181,33 @@ class InterleavingTest {
     }
 
     // Several counters
+
+    /** By bytes "Tokens" comes first, and so it does for all, whatever the database sorts by. */
+    @Test
+    void oneOrderOfLocksInADatabaseThatSortsOtherwise() throws Exception {
+        start(SINGLE, Limit.named("tokens").on("Tokens").capacity(100));
+        Request both = ask(1).take("Tokens", 1);
+        world.quotas().consume(both);
+        sessions.one().consume(Request.of("acme").take("Tokens", 1));
+        var waiting = sessions.two(q -> q.consume(both));
+        sessions.one().consume(ask(1)); // not locked by the one who waits
+        sessions.commit();
+        assertGranted(waiting.answer(), true);
+        assertThat(counters()).containsExactly("acme 3 0", "acme 3 0");
+    }
+
+    /** The one who opens a window has locked, or waits for, the older counter first. */
+    @Test
+    void firstWindowOfOneOfSeveral() throws Exception {
+        start(ORG, TEAM);
+        world.quotas().consume(ask("acme", 1));
+        sessions.one().consume(ask("acme", 1));
+        var waiting = sessions.two(q -> q.consume(ask("acme/a", 1)));
+        assertGranted(sessions.one().consume(ask("acme/a", 1)), true);
+        sessions.commit();
+        assertGranted(waiting.answer(), true);
+        assertThat(counters()).containsExactly("acme 4 0", "acme/a 2 0");
+    }
 
     @Test
     void limitLoweredWhileWaitingForSeveral() throws Exception {

@@ -17,8 +17,8 @@ import org.postgresql.ds.PGSimpleDataSource;
  * <p>The system property {@code pgquota.test.postgres} says on which server, in the words of
  * {@link PostgresServer}. One server serves the whole JVM, and stops with it.
  *
- * <p>Connections are hostile on purpose: their time zone is neither the JVM's nor the server's, and
- * nothing is on their {@code search_path}.
+ * <p>Connections are hostile on purpose: their time zone is neither the JVM's nor the server's,
+ * nothing is on their {@code search_path}, and a migrated database does not sort by bytes.
  */
 public final class TestDatabase implements AutoCloseable {
 
@@ -103,7 +103,7 @@ public final class TestDatabase implements AutoCloseable {
 
         private static String create() {
             String name = nextName("template");
-            server().createDatabase(name, null);
+            server().createSortedDatabase(name, "en-US");
             Schema.of(server().dataSource(name)).migrate();
             return name;
         }

@@ -152,6 +152,13 @@ public final class PostgresServer implements AutoCloseable {
         created.add(name);
     }
 
+    /** A database that sorts as people do, and not by bytes: an ICU locale such as en-US. */
+    public void createSortedDatabase(String name, String locale) {
+        execute("create database " + quoted(name) + " template template0 locale_provider icu"
+                + " icu_locale " + quoted(locale));
+        created.add(name);
+    }
+
     /** Drops a database if it exists, and disconnects whoever is still connected to it. */
     public void dropDatabase(String name) {
         execute("drop database if exists " + quoted(name) + " with (force)");

@@ -12,7 +12,9 @@ import io.github.pgquota.internal.jooq.routines.Cut;
 import io.github.pgquota.internal.jooq.routines.Exactly;
 import io.github.pgquota.internal.jooq.routines.IsPer;
 import io.github.pgquota.internal.jooq.routines.IsScope;
+import io.github.pgquota.internal.jooq.routines.IsSorted;
 import io.github.pgquota.internal.jooq.routines.KeyTime;
+import io.github.pgquota.internal.jooq.routines.KeysFrom;
 import io.github.pgquota.internal.jooq.routines.Note;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
@@ -303,6 +305,44 @@ public class Routines {
     }
 
     /**
+     * Call <code>pgquota.is_sorted</code>
+     */
+    public static Boolean isSorted(
+          Configuration configuration
+        , String[] pMeter
+    ) {
+        IsSorted f = new IsSorted();
+        f.setPMeter(pMeter);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.is_sorted</code> as a field.
+     */
+    public static Field<Boolean> isSorted(
+          String[] pMeter
+    ) {
+        IsSorted f = new IsSorted();
+        f.setPMeter(pMeter);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.is_sorted</code> as a field.
+     */
+    public static Field<Boolean> isSorted(
+          Field<String[]> pMeter
+    ) {
+        IsSorted f = new IsSorted();
+        f.setPMeter(pMeter);
+
+        return f.asField();
+    }
+
+    /**
      * Call <code>pgquota.key_time</code>
      */
     public static OffsetDateTime keyTime(
@@ -336,6 +376,44 @@ public class Routines {
     ) {
         KeyTime f = new KeyTime();
         f.setPKey(pKey);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.keys_from</code>
+     */
+    public static OffsetDateTime keysFrom(
+          Configuration configuration
+        , OffsetDateTime pNow
+    ) {
+        KeysFrom f = new KeysFrom();
+        f.setPNow(pNow);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.keys_from</code> as a field.
+     */
+    public static Field<OffsetDateTime> keysFrom(
+          OffsetDateTime pNow
+    ) {
+        KeysFrom f = new KeysFrom();
+        f.setPNow(pNow);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.keys_from</code> as a field.
+     */
+    public static Field<OffsetDateTime> keysFrom(
+          Field<OffsetDateTime> pNow
+    ) {
+        KeysFrom f = new KeysFrom();
+        f.setPNow(pNow);
 
         return f.asField();
     }
