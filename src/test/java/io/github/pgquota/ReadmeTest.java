@@ -307,7 +307,8 @@ class ReadmeTest {
             pom = pom.replace("${" + property.group(1) + "}", property.group(2));
         }
         Page readme = Page.read(README);
-        List<String> named = words("`([\\w.]+:[\\w-]+:[\\w.-]+)`", String.join("\n", readme.prose()));
+        List<String> named = words("`([\\w.]+:[\\w-]+:[\\w.-]+)`",
+                String.join("\n", readme.prose()));
         for (Block block : readme.blocks("xml")) {
             named.addAll(coordinates(block.text(), "</dependency>"));
         }
