@@ -274,7 +274,7 @@ class ReadmeTest {
 
     @Test
     void theReadmeIsShortAndShowsCodeEarly() {
-        assertThat(Page.lines(README)).hasSizeLessThanOrEqualTo(170);
+        assertThat(Page.lines(README)).hasSizeLessThanOrEqualTo(175);
         assertThat(Page.read(README).blocks("java").get(0).line()).isLessThanOrEqualTo(20);
     }
 
@@ -296,6 +296,41 @@ class ReadmeTest {
         assertThat(commands).contains("mvn -q -Pdemo", "mvn verify");
         assertThat(Files.readString(Path.of(".ci/run")).replace(" -B -ntp", "").lines())
                 .contains("mvn verify");
+    }
+
+    /** What a user's build names: the library, the driver, and what is optional. */
+    @Test
+    void theVersionsAreThoseOfTheBuild() throws IOException {
+        String pom = Files.readString(Path.of("pom.xml"));
+        Matcher property = Pattern.compile("<(\\w+\\.version)>(.*)</").matcher(pom);
+        while (property.find()) {
+            pom = pom.replace("${" + property.group(1) + "}", property.group(2));
+        }
+        Page readme = Page.read(README);
+        List<String> named = words("`([\\w.]+:[\\w-]+:[\\w.-]+)`",
+                String.join("\n", readme.prose()));
+        for (Block block : readme.blocks("xml")) {
+            named.addAll(coordinates(block.text(), "</dependency>"));
+        }
+        assertThat(named).containsExactlyInAnyOrderElementsOf(coordinates(pom,
+                "<packaging>|<scope>provided|<optional>"));
+    }
+
+    /** {@code group:artifact:version} of what is followed by a pattern. */
+    private static List<String> coordinates(String xml, String then) {
+        return Pattern.compile("<groupId>([^<]*)</groupId><artifactId>([^<]*)</artifactId>"
+                        + "<version>([^<]*)</version>(" + then + ")")
+                .matcher(xml.replaceAll("\\s", "")).results()
+                .map(m -> m.group(1) + ":" + m.group(2) + ":" + m.group(3)).toList();
+    }
+
+    @Test
+    void theReadmeLinksTheMainTypes() {
+        for (String type : List.of("Quotas", "Operations", "Plans", "Limit", "Window", "Reports",
+                "Upkeep")) {
+            assertThat(Page.read(README).links())
+                    .contains("src/main/java/io/github/pgquota/" + type + ".java");
+        }
     }
 
     @Test

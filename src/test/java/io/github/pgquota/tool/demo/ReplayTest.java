@@ -20,12 +20,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.core.JsonParser;
@@ -107,6 +109,8 @@ class ReplayTest {
         }
         assertThat(naive).isPositive();
         assertThat(transaction).isPositive();
+        assertThat(out.toString()).containsPattern(
+                "the same calls by other ways +worst limit that denies: over by \\(units\\)\\R");
         assertThat(sum("select count(*) from pg_namespace where nspname like 'pgquota_naive%'"))
                 .isZero();
     }
@@ -162,6 +166,8 @@ class ReplayTest {
                 .isEqualTo(sum("select 1 from pgquota.hold where state = 'expired'"));
         assertThat(number(json, "granted_calls"))
                 .isEqualTo(number(json, "settled_calls") + number(json, "expired_holds"));
+        assertThat(out.toString()).contains(" calls granted (" + json.get("expired_holds")
+                + " of them never settled), with ");
         assertThat(json).containsEntry("held_left", 0L).containsEntry("max_over", 0L)
                 .containsEntry("granted_tokens",
                         sum("select used from pgquota.counter where meter = 'tokens'"));
@@ -186,30 +192,34 @@ class ReplayTest {
     static Stream<Arguments> plans() {
         return Stream.of(
                 Arguments.of("no tokens", "{name: requests, capacity: 7}",
-                        "requests 7 0", "plan P counts no tokens of a tenant"),
+                        "requests 7 0", "plan P has no limit on a tenant's tokens: its calls ask"
+                                + " for requests only"),
                 Arguments.of("no requests", "{name: t, meter: tokens, capacity: 0}",
-                        "t 0 0", "plan P counts no requests of a tenant"),
-                Arguments.of("another level and meter", "{name: requests, capacity: 7},"
-                                + " {name: user, meter: tokens, level: 1, capacity: 1},"
-                                + " {name: bytes, capacity: 1}",
+                        "t 0 0", "plan P has no limit on a tenant's requests"),
+                Arguments.of("another level", "{name: requests, capacity: 7},"
+                                + " {name: user, meter: tokens, level: 1, capacity: 1}",
                         "requests 7 0", "limit user of plan P is not used: it is on level 1"),
+                Arguments.of("another meter", "{name: requests, capacity: 7},"
+                                + " {name: bytes, capacity: 1}",
+                        "requests 7 0", "limit bytes of plan P is not used: a trace has the"
+                                + " meters requests and tokens only"),
                 Arguments.of("off", "{name: requests, capacity: 7, mode: off},"
                                 + " {name: tokens, capacity: unlimited}",
                         "tokens all 0", "limit requests of plan P is not used: it is off"),
                 Arguments.of("observe", "{name: requests, capacity: 7, mode: observe}",
-                        "requests 400 393", "plan P counts no tokens"),
+                        "requests 400 393", "plan P has no limit on a tenant's tokens"),
                 Arguments.of("overage up to", "{name: requests, capacity: 7, overage: 3}",
-                        "requests 10 3", "plan P counts no tokens"),
+                        "requests 10 3", "plan P has no limit on a tenant's tokens"),
                 Arguments.of("overage", "{name: requests, capacity: 7, overage: allow}",
-                        "requests 400 393", "plan P counts no tokens"),
+                        "requests 400 393", "plan P has no limit on a tenant's tokens"),
                 Arguments.of("two limits on one counter", "{name: soft, meter: requests,"
                                 + " capacity: 5, mode: observe},"
                                 + " {name: hard, meter: requests, capacity: 9}",
-                        "soft 9 4 hard 9 0", "plan P counts no tokens"),
+                        "soft 9 4 hard 9 0", "plan P has no limit on a tenant's tokens"),
                 Arguments.of("two windows", "{name: d, meter: requests, window: lifetime,"
                                 + " capacity: 9}, {name: h, meter: requests, window: hour,"
                                 + " capacity: 11}",
-                        "d 9 0 h 9 0", "plan P counts no tokens"));
+                        "d 9 0 h 9 0", "plan P has no limit on a tenant's tokens"));
     }
 
     @ParameterizedTest(name = "{0}")
@@ -258,9 +268,48 @@ class ReplayTest {
         assertThat(limits(replay(0, trace, "--plans", plans.toString())))
                 .extracting(l -> l.get("plan"), l -> l.get("used"))
                 .containsExactly(tuple("B", 2L), tuple("B", 2L), tuple("A", 1L));
+        assertThat(err.toString()).contains(
+                "plans.yaml: only its plans are used, and the plan it gives to 1 tenant");
         assertThat(limits(replay(0, trace, "--plans", plans.toString(), "--plan", "A")))
                 .extracting(l -> l.get("plan"), l -> l.get("used"))
                 .containsExactly(tuple("A", 1L), tuple("A", 1L), tuple("A", 1L));
+        assertThat(err.toString().lines())
+                .anyMatch(line -> line.endsWith("plans.yaml: only its plans are used"));
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', value = {
+        "                            | false",
+        "default_plan: A             | true",
+        "default_zone: UTC           | true",
+        "tenants: {zeta: {plan: A}}  | true",
+    })
+    void saysThatOnlyThePlansOfAFileAreUsed(@Nullable String more, boolean said) throws Exception {
+        Path plans = Files.writeString(folder.resolve("plans.yaml"),
+                "plans: {A: {limits: [{name: requests, capacity: 1}]}}\n"
+                        + (more == null ? "" : more + "\n"));
+        replay(0, sample(), "--plans", plans.toString(), "--no-naive");
+        assertThat(err.toString().contains("plans.yaml: only its plans are used")).isEqualTo(said);
+    }
+
+    @Test
+    void countsOneInTheSingular() throws Exception {
+        Path trace = write("2023-11-16 18:17:03,1,1\n");
+        replay(0, trace, "--plan", "FREE", "--tenants", "1", "--callers", "1", "--reserve",
+                "--killed", "100", "--ttl", "1", "--no-naive");
+        assertThat(out.toString()).contains(
+                "1 call and 2 tokens of 1 tenant by 1 caller in ",
+                "1 call granted (1 of them never settled), with 0 tokens; 0 denied",
+                "0 holds settled (0 of them late), 1 caller killed, 1 hold expired, 0 units");
+        assertThat(err.toString().lines()).anyMatch(line -> line.endsWith(": 1 call"));
+    }
+
+    @Test
+    void helpSaysWhatStaysInADatabase() {
+        assertThat(run(List.of("--help"))).isZero();
+        assertThat(out.toString().replaceAll("\\s+", " ")).contains(
+                "Makes the schema pgquota and its roles if they are missing; this run's plans"
+                        + " and tenants (replay-...) stay in it.");
     }
 
     /** A plan file, and a part of what is said about it. */
@@ -324,6 +373,9 @@ class ReplayTest {
                 Arguments.of("--callers many", "'--callers'"),
                 Arguments.of("--tenants 99999999999", "'--tenants'"),
                 Arguments.of("--ceiling -1", "--ceiling -1 must be between 0"),
+                Arguments.of("--killed 5", "--killed belongs to --reserve"),
+                Arguments.of("--ceiling 2048", "--ceiling belongs to --reserve"),
+                Arguments.of("--ttl 5", "--ttl belongs to --reserve"),
                 Arguments.of("--nonsense", "Unknown option: '--nonsense'"),
                 Arguments.of("another.csv", "another.csv"),
                 Arguments.of("--plan GOLD", "there is no plan \"GOLD\"; there are FREE, STARTER"),

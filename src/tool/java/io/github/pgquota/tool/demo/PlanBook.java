@@ -18,8 +18,9 @@ import java.util.OptionalLong;
  *
  * @param plans in the order in which a mix deals them out
  * @param assigned plans by the name of a tenant, where a file says so
+ * @param hasMore whether the file says more than the plans
  */
-record PlanBook(List<Plan> plans, Map<String, String> assigned) {
+record PlanBook(List<Plan> plans, Map<String, String> assigned, boolean hasMore) {
 
     /** The word for all plans in turn. */
     static final String MIX = "mix";
@@ -33,7 +34,7 @@ record PlanBook(List<Plan> plans, Map<String, String> assigned) {
                 Plan.named("UNLIMITED")
                         .limit(Limit.named(Job.REQUESTS).unlimited().per(Window.month()))
                         .limit(Limit.named(Job.TOKENS).unlimited().per(Window.month()))),
-                Map.of());
+                Map.of(), false);
     }
 
     /**
@@ -54,7 +55,8 @@ record PlanBook(List<Plan> plans, Map<String, String> assigned) {
                 assigned.put(tenant.name(), plan);
             }
         }
-        return new PlanBook(file.plans(), assigned);
+        return new PlanBook(file.plans(), assigned, !file.tenants().isEmpty()
+                || file.defaultPlan() != null || file.defaultZone() != null);
     }
 
     /** The plan that a file gives a tenant, if it counts anything of a trace. */
@@ -122,8 +124,9 @@ record PlanBook(List<Plan> plans, Map<String, String> assigned) {
         List<String> notes = new ArrayList<>();
         for (String meter : List.of(Job.REQUESTS, Job.TOKENS)) {
             if (limits(plan).stream().noneMatch(l -> l.meter().equals(meter))) {
-                notes.add("plan " + plan.name() + " counts no " + meter
-                        + " of a tenant: its calls take none");
+                notes.add("plan " + plan.name() + " has no limit on a tenant's " + meter
+                        + ": its calls ask for "
+                        + (meter.equals(Job.REQUESTS) ? Job.TOKENS : Job.REQUESTS) + " only");
             }
         }
         for (Limit limit : plan.limits()) {
@@ -132,7 +135,8 @@ record PlanBook(List<Plan> plans, Map<String, String> assigned) {
                         + (limit.mode() == Limit.Mode.OFF ? "it is off"
                                 : limit.level() > 0 ? "it is on level " + limit.level()
                                         + ", and a trace names tenants only"
-                                : "a trace has no " + limit.meter()));
+                                : "a trace has the meters " + Job.REQUESTS + " and "
+                                        + Job.TOKENS + " only"));
             }
         }
         return notes;

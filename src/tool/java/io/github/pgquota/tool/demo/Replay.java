@@ -21,6 +21,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -101,8 +102,9 @@ public final class Replay implements Callable<Integer> {
     private boolean noNaive;
 
     @Option(names = "--url", paramLabel = "JDBC",
-            description = "Uses this database instead of a server of its own. Leaves what is there"
-                    + " as it is, but for the schema pgquota.")
+            description = "Uses this database instead of a server of its own. Makes the schema"
+                    + " pgquota and its roles if they are missing; this run's plans and tenants"
+                    + " (replay-...) stay in it.")
     private @Nullable String url;
 
     @Option(names = "--user", paramLabel = "NAME", description = "Of the database at --url.")
@@ -187,9 +189,18 @@ public final class Replay implements Callable<Integer> {
         if (url == null && (user != null || password != null)) {
             throw new BadInput("--user and --password belong to --url");
         }
+        for (String option : List.of("--ceiling", "--killed", "--ttl")) {
+            if (!reserve && given(option)) {
+                throw new BadInput(option + " belongs to --reserve");
+            }
+        }
         if (json != null) {
             checkWritable(json, file);
         }
+    }
+
+    private boolean given(String option) {
+        return spec.commandLine().getParseResult().hasMatchedOption(option);
     }
 
     private static void range(String option, long value, long least, long most) {
@@ -217,7 +228,7 @@ public final class Replay implements Callable<Integer> {
 
     private int replay(Trace trace, PlanBook book, List<Plan> chosen) throws Exception {
         chosen.forEach(p -> PlanBook.notes(p).forEach(this::say));
-        say("trace " + trace.name() + ": " + trace.calls().size() + " calls");
+        say("trace " + trace.name() + ": " + Screen.count(trace.calls().size(), "call"));
         int connections = Math.min(callers, MOST_CONNECTIONS);
         String word = password == null ? System.getenv("PGPASSWORD") : password;
         try (Target target = url == null
@@ -245,8 +256,9 @@ public final class Replay implements Callable<Integer> {
     private Job job(Trace trace, PlanBook book, List<Plan> chosen, String prefix) {
         List<String> names = names(trace);
         // A plan that was asked for by name is everybody's.
-        boolean asked = spec.commandLine().getParseResult().hasMatchedOption("--plan");
+        boolean asked = given("--plan");
         List<Tenant> all = new ArrayList<>();
+        int assigned = 0;
         for (int i = 0; i < names.size(); i++) {
             String name = prefix + names.get(i);
             try {
@@ -255,9 +267,13 @@ public final class Replay implements Callable<Integer> {
                 throw new BadInput("tenant \"" + names.get(i) + "\": with this run's prefix, "
                         + e.getMessage());
             }
-            Plan next = chosen.get(i % chosen.size());
-            all.add(new Tenant(name,
-                    asked ? next : book.assignedTo(names.get(i)).orElse(next)));
+            Optional<Plan> own = asked ? Optional.empty() : book.assignedTo(names.get(i));
+            assigned += own.isPresent() ? 1 : 0;
+            all.add(new Tenant(name, own.orElse(chosen.get(i % chosen.size()))));
+        }
+        if (book.hasMore()) {
+            say(plans + ": only its plans are used" + (assigned == 0 ? ""
+                    : ", and the plan it gives to " + Screen.count(assigned, "tenant")));
         }
         Holds holds = reserve ? new Holds(ceiling, Duration.ofSeconds(seconds), killed) : null;
         return new Job(trace, all, Job.deal(trace, names), callers, holds);
@@ -267,7 +283,7 @@ public final class Replay implements Callable<Integer> {
         if (trace.namesTenants()) {
             LinkedHashSet<String> names = new LinkedHashSet<>();
             trace.calls().forEach(c -> names.add(c.tenantOrNull()));
-            if (spec.commandLine().getParseResult().hasMatchedOption("--tenants")) {
+            if (given("--tenants")) {
                 say("--tenants is not used: the trace names " + names.size());
             }
             return List.copyOf(names);

@@ -35,12 +35,17 @@ final class Screen {
 
     private void summary() {
         long calls = report.job().trace().calls().size();
-        line("%,d calls and %,d tokens of %,d tenants by %,d callers in %.1f s: %,d calls a second",
-                calls, report.job().trace().tokens(), report.job().tenants().size(),
-                report.job().callers(), report.seconds(),
-                Math.round(calls / Math.max(0.001, report.seconds())));
-        line("%,d calls granted, with %,d tokens; %,d denied",
-                report.sum(t -> t.granted.sum()), report.sum(t -> t.units(Job.TOKENS)),
+        line("%s and %s of %s by %s in %.1f s: %s a second",
+                count(calls, "call"), count(report.job().trace().tokens(), "token"),
+                count(report.job().tenants().size(), "tenant"),
+                count(report.job().callers(), "caller"), report.seconds(),
+                count(Math.round(calls / Math.max(0.001, report.seconds())), "call"));
+        long abandoned = report.sum(t -> t.abandoned.sum());
+        line("%s granted%s, with %s; %,d denied",
+                count(report.sum(t -> t.granted.sum()), "call"),
+                abandoned == 0 ? "" : String.format(Locale.ROOT,
+                        " (%,d of them never settled)", abandoned),
+                count(report.sum(t -> t.units(Job.TOKENS)), "token"),
                 report.sum(t -> t.denied.sum()));
         line("");
     }
@@ -64,7 +69,7 @@ final class Screen {
         table.lines().forEach(out::println);
         int more = report.job().tenants().size() - shown.size();
         if (more > 0) {
-            line("... and %,d more tenants, all of them in the proof and in --json", more);
+            line("... and %s more, in the proof and in --json too", count(more, "tenant"));
         }
         line("(denied: calls that the limit refused; all else in units of its meter)");
         line("");
@@ -82,7 +87,7 @@ final class Screen {
         long calls = report.proof().limits().stream()
                 .mapToLong(o -> o.tenant().tally().observedBy(o.limit())).sum();
         if (calls > 0) {
-            line("Limits in mode observe would have refused %,d calls.", calls);
+            line("Limits in mode observe would have refused %s.", count(calls, "call"));
             line("");
         }
     }
@@ -103,23 +108,31 @@ final class Screen {
 
     private void holds() {
         if (report.job().holdsOrNull() != null) {
-            line("%,d holds settled (%,d of them late), %,d callers killed and their holds expired,"
-                            + " %,d units left held, overage %,d",
-                    report.sum(t -> t.settled.sum()), report.sum(t -> t.late.sum()),
-                    report.sum(t -> t.abandoned.sum()), report.heldLeft(), report.overage());
+            line("%s settled (%,d of them late), %s killed, %s expired, %s left held, overage %,d",
+                    count(report.sum(t -> t.settled.sum()), "hold"),
+                    report.sum(t -> t.late.sum()),
+                    count(report.sum(t -> t.abandoned.sum()), "caller"),
+                    count(report.holds().getOrDefault("expired", 0L), "hold"),
+                    count(report.heldLeft(), "unit"), report.overage());
             line("");
         }
     }
 
     private void naive() {
         if (report.naiveOverOrNull() != null && report.transactionOverOrNull() != null) {
-            Table table = new Table(1, "the same calls by other ways", "over by");
+            Table table = new Table(1, "the same calls by other ways",
+                    "worst limit that denies: over by (units)");
             table.row("pgquota", report.proof().worst());
             table.row(NaiveWays.Way.CHECK_THEN_INCREMENT.title, report.naiveOverOrNull());
             table.row(NaiveWays.Way.TRANSACTION.title, report.transactionOverOrNull());
             table.lines().forEach(out::println);
             line("");
         }
+    }
+
+    /** A number of things, in words. */
+    static String count(long number, String thing) {
+        return String.format(Locale.ROOT, "%,d %s%s", number, thing, number == 1 ? "" : "s");
     }
 
     private void line(String format, Object... arguments) {
