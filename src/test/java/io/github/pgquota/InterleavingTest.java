@@ -97,6 +97,18 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme 10 0");
     }
 
+    /** A limit that counts nothing has no counter, whose lock would stand for the hold's. */
+    @Test
+    void endsOfAHoldWithoutCounters() throws Exception {
+        start(Limit.named("idle").on("requests").capacity(10).mode(Limit.Mode.OFF));
+        OperationId hold = world.quotas().reserve(ask(4), HOUR).orThrow().operation();
+        sessions.one().settle(hold, Map.of());
+        var waiting = sessions.two(q -> q.release(hold));
+        sessions.commit();
+        assertThat(waiting.answer().hold().orElseThrow().state()).isEqualTo(Hold.State.SETTLED);
+        assertThat(waiting.answer().replayed()).isTrue();
+    }
+
     /** What the second takes back leaves no trace: the other hold still expires. */
     @Test
     void settleOfAHoldThatEndsWhileAnotherIsOpen() throws Exception {

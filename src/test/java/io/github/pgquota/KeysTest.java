@@ -233,6 +233,23 @@ class KeysTest {
     }
 
     @Test
+    void aLongerRetentionBringsNoDroppedKeyBack() {
+        String key = "019c8f2e-1234-7abc-8def-0123456789ab";
+        try (World world = World.with(MESSAGES)) {
+            Request call = Request.of("acme").take("requests", 10).key(key);
+            world.clock("2026-03-10T12:00:00Z");
+            world.quotas().consume(call);
+            world.clock("2026-04-20T12:00:00Z");
+            assertThat(world.quotas().upkeep().runOnce(Duration.ofSeconds(5)).keysDropped())
+                    .isEqualTo(1);
+            world.execute("update pgquota.setting set key_retention = '400 days'");
+            world.quotas().consume(call.key(null));
+            assertThatThrownBy(() -> world.quotas().consume(call))
+                    .isInstanceOf(QuotaException.KeyExpired.class);
+        }
+    }
+
+    @Test
     void aTimeOrderedKeyTellsItsAgeEvenWhenItsRowIsGone() {
         String key = "019c8f2e-1234-7abc-8def-0123456789ab"; // a UUIDv7 of February 2026
         assertThat(UUID.fromString(key).version()).isEqualTo(7);

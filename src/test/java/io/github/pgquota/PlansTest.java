@@ -45,7 +45,7 @@ class PlansTest {
     @Test
     void aPlanComesBackAsItWasPublished() {
         Plan plan = Plan.named("ROUND")
-                .limit(Limit.named("a b").on("requests").capacity(1L << 62).alertAt(100, 80)
+                .limit(Limit.named("a b").on("requests").capacity(1L << 62).alertAt(1000, 200)
                         .allowOverage(5).message("{used} of \"ö\\\n{capacity}\"").level(8))
                 .limit(Limit.named("c").per(Window.hour()).unlimited().allowOverage()
                         .mode(Limit.Mode.OBSERVE))

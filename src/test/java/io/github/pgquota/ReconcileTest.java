@@ -1,6 +1,7 @@
 package io.github.pgquota;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.time.Duration;
 import java.util.List;
@@ -109,6 +110,11 @@ class ReconcileTest {
                 .containsExactly("ada looked odd 20 14");
         ROOM.quotas.consume(request(1)).orThrow();
         assertThat(problems()).isEmpty();
+        OperationId repair = new OperationId(tenant, java.util.UUID.fromString(ROOM.rows(
+                "select distinct operation from pgquota.ledger "
+                + "where tenant = ? and verb = 'repair'", tenant).get(0)));
+        assertThatThrownBy(() -> ROOM.quotas.refund(repair, java.util.Map.of(), null))
+                .isInstanceOf(QuotaException.NotFound.class);
     }
 
     /** It proves that rows were lost or changed, so nothing hides it. */

@@ -112,6 +112,27 @@ class UpkeepTest {
     }
 
     @Test
+    void aHoldWhoseWindowIsGoneIsNotSettledInSilence() {
+        OperationId hold = room.quotas.reserve(request("acme/a"), Duration.ofMinutes(1)).orThrow()
+                .operation();
+        room.run("update pgquota.setting set window_retention = '1 second'");
+        room.clock("2026-01-11T12:00:00Z");
+        assertThat(run().windowsDropped()).isPositive();
+        assertThatThrownBy(() -> room.quotas.settle(hold, java.util.Map.of()))
+                .isInstanceOf(QuotaException.NotFound.class);
+    }
+
+    @Test
+    void aBrokenCounterStopsNobodysUpkeep() {
+        room.quotas.reserve(request("acme/a"), Duration.ofMinutes(1)).orThrow();
+        room.quotas.reserve(request("acme/b"), Duration.ofMinutes(1)).orThrow();
+        room.run("update pgquota.counter set held = 0 where scope = 'acme/a'");
+        room.clock("2026-01-10T12:02:00Z");
+        assertThat(run().holdsExpired()).isEqualTo(2);
+        assertThat(room.rows("select distinct held from pgquota.counter")).containsExactly("0");
+    }
+
+    @Test
     void aWindowWithHoldsStays() {
         room.quotas.reserve(request("acme"), Duration.ofMinutes(1)).orThrow();
         room.run("update pgquota.setting set window_retention = '1 second'");

@@ -216,6 +216,7 @@ class VerbsTest {
                 record requests 4_611_686_018_427_387_903  | granted 4611686018427387903 | used 9223372036854775807 held 0
                 consume requests 1                         | Invalid amount              | used 9223372036854775807 held 0
                 record requests 1                          | Invalid amount              | used 9223372036854775807 held 0
+                check requests 1                           | Invalid amount              | used 9223372036854775807 held 0
                 """, Limit.named("all").on("requests").unlimited());
         table("""
                 consume requests 0     | granted 0                | used 0 held 0
