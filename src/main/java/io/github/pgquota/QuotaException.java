@@ -386,7 +386,7 @@ public abstract sealed class QuotaException extends RuntimeException {
     public static final class Forbidden extends QuotaException {
         private static final long serialVersionUID = 1L;
 
-        /** The database's words. */
+        /** The database's words, and what the user needs. */
         public Forbidden(String message, Throwable cause) {
             super(message, cause);
         }

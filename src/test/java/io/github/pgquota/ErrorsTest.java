@@ -266,11 +266,20 @@ class ErrorsTest {
             assertMissing("org.flywaydb:flyway-database-postgresql",
                     () -> schema.getMethod("migrate").invoke(of));
             assertThat(schema.getMethod("print").invoke(null)).asString().contains("create schema");
+            // flyway-core alone does not know PostgreSQL
+            Class<?> half = without(".*flyway-database-postgresql.*", Schema.class.getName());
+            Object ofHalf = half.getMethod("of", DataSource.class)
+                    .invoke(null, database.dataSource());
+            assertMissing("org.flywaydb:flyway-database-postgresql",
+                    () -> half.getMethod("migrate").invoke(ofHalf));
         }
-        Class<?> pools = without(".*HikariCP.*", Pools.class.getName());
-        assertMissing("com.zaxxer:HikariCP", () -> pools
-                .getMethod("create", String.class, String.class, String.class, int.class)
-                .invoke(null, "jdbc:postgresql://localhost/none", "u", "p", 1));
+        for (var missing : Map.of(".*HikariCP.*", "com.zaxxer:HikariCP",
+                ".*[/\\\\]postgresql-[^/\\\\]*", "org.postgresql:postgresql").entrySet()) {
+            Class<?> pools = without(missing.getKey(), Pools.class.getName());
+            assertMissing(missing.getValue(), () -> pools
+                    .getMethod("create", String.class, String.class, String.class, int.class)
+                    .invoke(null, "jdbc:postgresql://localhost/none", "u", "p", 1));
+        }
     }
 
     private static void assertMissing(String artifact,
@@ -295,7 +304,7 @@ class ErrorsTest {
                 assertThat(taken.isClosed()).isFalse();
                 QuotaException.Unavailable e = assertThrows(
                         QuotaException.Unavailable.class, () -> quotas.consume(CALL));
-                assertThat(e).hasMessageContaining("pool");
+                assertThat(e).hasMessageContaining("pool").hasMessageContaining("timed out");
                 assertThat(e.getCause())
                         .isInstanceOf(java.sql.SQLTransientConnectionException.class);
             }
@@ -326,6 +335,19 @@ class ErrorsTest {
         assertUnavailable("jdbc:postgresql://127.0.0.1:1/none?user=nobody", "08");
         for (Socket socket : accepted) {
             socket.close();
+        }
+    }
+
+    /** The pool's exception says that it timed out, and only its causes why. */
+    @Test
+    void whyNoConnectionCouldBeHadIsTold() {
+        try (World world = World.with(MESSAGES);
+                Pools.Pool pool = Pools.create(world.database().url().replaceFirst(
+                        "/pgquota_[^?]*", "/nosuch"), TestDatabase.server().user(),
+                        TestDatabase.server().password(), 1);
+                Quotas quotas = Quotas.on(pool).build()) {
+            assertThat(assertThrows(QuotaException.Unavailable.class, () -> quotas.consume(CALL)))
+                    .hasMessageContaining("database \"nosuch\" does not exist");
         }
     }
 
@@ -446,6 +468,7 @@ class ErrorsTest {
                             QuotaException.Unavailable.class, () -> quotas.consume(CALL));
                     assertThat(e.sqlState())
                             .isEqualTo(setting.equals("lock_timeout") ? "55P03" : "57014");
+                    assertThat(e).hasMessageContaining("due to " + setting.replace('_', ' '));
                 }
             }
             blocker.rollback();
@@ -473,7 +496,9 @@ class ErrorsTest {
                 }
                 world.execute("alter role " + role + " nologin");
                 try (Quotas quotas = Quotas.on(stranger).build()) {
-                    assertThrows(QuotaException.Forbidden.class, () -> quotas.consume(CALL));
+                    assertThat(assertThrows(
+                            QuotaException.Forbidden.class, () -> quotas.consume(CALL)))
+                            .hasMessageContaining("is not permitted to log in");
                 }
             } finally {
                 world.execute("drop role " + role);
