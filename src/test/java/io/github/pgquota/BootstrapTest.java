@@ -280,6 +280,30 @@ class BootstrapTest {
         }
     }
 
+    /** A process of its own, as jOOQ speaks once in a JVM. */
+    static final class Planner {
+
+        private Planner() {}
+
+        /** Arguments: URL, user, password. */
+        public static void main(String[] args) {
+            try (Quotas quotas = Quotas.on(source(args[0], args[1], args[2])).build()) {
+                quotas.plans().publish(Plan.named("P").limit(Limit.named("x").capacity(1)));
+            }
+            System.out.println("done");
+        }
+    }
+
+    @Test
+    void jooqGreetsNobody() throws Exception {
+        try (TestDatabase database = TestDatabase.create()) {
+            Process process = java("info", Planner.class, database.url(),
+                    TestDatabase.server().user(), TestDatabase.server().password());
+            assertThat(process.inputReader().lines().toList()).contains("done")
+                    .noneMatch(line -> line.contains("jOOQ"));
+        }
+    }
+
     private static Flyway host(DataSource source, Path folder) throws Exception {
         Path scripts = Files.createDirectories(folder.resolve("db/migration"));
         Files.writeString(scripts.resolve("V1__host.sql"), "create table public.host (id int);");

@@ -46,6 +46,15 @@ import org.jspecify.annotations.Nullable;
 /** Administration: writes settings, and calls the functions that guard what must not be written. */
 final class PgPlans implements Plans {
 
+    // jOOQ greets in the host's log, and asks these only; a host that wants it says false
+    static {
+        for (String greeting : List.of("org.jooq.no-logo", "org.jooq.no-tips")) {
+            if (System.getProperty(greeting) == null) {
+                System.setProperty(greeting, "true");
+            }
+        }
+    }
+
     static final Field<OffsetDateTime> NOW = Routines.clock();
     /** Not the times: jOOQ cannot read infinity. */
     private static final List<Field<?>> LIMIT = List.of(PLAN_LIMIT.NAME, PLAN_LIMIT.METER,
