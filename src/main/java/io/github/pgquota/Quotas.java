@@ -31,7 +31,8 @@ public interface Quotas extends Operations, AutoCloseable {
      *
      * <p>Under REPEATABLE READ and SERIALIZABLE a call throws {@link
      * QuotaException.RetryTransaction} when another transaction has been at its counters since the
-     * snapshot was taken; plans are those of the snapshot.
+     * snapshot was taken; plans are those of the snapshot. In a transaction that has failed already
+     * or is read-only, it throws {@link QuotaException.Invalid}.
      *
      * <p>As unsafe for concurrent use as the connection is. For jOOQ see {@link JooqTransaction}.
      */

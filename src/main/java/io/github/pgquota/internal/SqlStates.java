@@ -63,10 +63,21 @@ final class SqlStates {
         return e;
     }
 
-    /** A statement failed in the caller's transaction, which the caller has not committed. */
+    /**
+     * A statement failed in the caller's transaction, which the caller has not committed. That it
+     * can take no charge is no outage, in which some callers go on without quotas.
+     */
     static QuotaException joined(SQLException e) {
         if (isRetry(e)) {
             return new QuotaException.RetryTransaction(state(e), e);
+        }
+        if (is(e, "25P02")) {
+            return new QuotaException.Invalid("transaction", state(e),
+                    "has failed already: roll it back");
+        }
+        if (isReadOnly(e)) {
+            return new QuotaException.Invalid("transaction", state(e),
+                    "is read-only: nothing can be charged in it");
         }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
