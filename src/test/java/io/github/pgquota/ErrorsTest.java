@@ -66,15 +66,15 @@ class ErrorsTest {
         return List.of(
                 new Bad("scope", "", scope("")),
                 new Bad("scope", "null", q -> q.consume(Request.of((String) null))),
-                new Bad("scope", "", scope("acme//a")),
-                new Bad("scope", "", scope("/acme")),
-                new Bad("scope", "", scope("acme/")),
-                new Bad("scope", " a", scope("acme/ a")),
-                new Bad("scope", "a\u00a0\u2003", scope("acme/a\u00a0\u2003")),
-                new Bad("scope", "a\tb", scope("acme/a\tb")),
-                new Bad("scope", "a\0b", scope("acme/a\0b")),
-                new Bad("scope", "a\ud800b", scope("acme/a\ud800b")),
-                new Bad("scope", long129, scope("acme/" + long129)),
+                new Bad("scope", "acme//a", scope("acme//a")),
+                new Bad("scope", "/acme", scope("/acme")),
+                new Bad("scope", "acme/", scope("acme/")),
+                new Bad("scope", "acme/ a", scope("acme/ a")),
+                new Bad("scope", "acme/a\u00a0\u2003", scope("acme/a\u00a0\u2003")),
+                new Bad("scope", "acme/a\tb", scope("acme/a\tb")),
+                new Bad("scope", "acme/a\0b", scope("acme/a\0b")),
+                new Bad("scope", "acme/a\ud800b", scope("acme/a\ud800b")),
+                new Bad("scope", "acme/" + long129, scope("acme/" + long129)),
                 new Bad("scope", "0/1/2/3/4/5/6/7/8/9", scope("0/1/2/3/4/5/6/7/8/9")),
                 new Bad("meter", "", meter("")),
                 new Bad("meter", " x", meter(" x")),
@@ -139,6 +139,13 @@ class ErrorsTest {
             }
             assertThat(world.written()).isEqualTo(before);
         }
+    }
+
+    @Test
+    void aBadSegmentOfAScopeIsToldByItsNumber() {
+        assertThat(assertThrows(QuotaException.Invalid.class, () -> Scope.of("a//b")))
+                .hasMessage("scope \"a//b\" has a bad segment, number 2: "
+                        + "it is empty; give it 1 to 128 characters");
     }
 
     /** What is just not bad input: the table above must not win by refusing everything. */
