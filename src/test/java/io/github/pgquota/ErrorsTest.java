@@ -77,6 +77,8 @@ class ErrorsTest {
                 new Bad("scope", "acme/" + long129, scope("acme/" + long129)),
                 new Bad("scope", "0/1/2/3/4/5/6/7/8/9", scope("0/1/2/3/4/5/6/7/8/9")),
                 new Bad("meter", "", meter("")),
+                new Bad("meter", "null", meter(null)),
+                new Bad("meter", "null", q -> CALL.take(null, 1)),
                 new Bad("meter", " x", meter(" x")),
                 new Bad("meter", "a\nb", meter("a\nb")),
                 new Bad("meter", long129, meter(long129)),
@@ -170,6 +172,31 @@ class ErrorsTest {
                 meters(16).keySet().stream().map(Limit::named).toArray(Limit[]::new))) {
             assertThat(world.quotas().consume(
                     new Request(Scope.of("acme"), meters(16), null)).isGranted()).isTrue();
+        }
+    }
+
+    @Test
+    void whatMustNotBeNullIsNamed() {
+        try (World world = World.with(MESSAGES)) {
+            Quotas quotas = world.quotas();
+            OperationId id = OperationId.parse("acme/019c8f2e-1234-7abc-8def-0123456789ab");
+            Duration minute = Duration.ofMinutes(1);
+            Map<Consumer<Quotas>, String> calls = Map.of(
+                    q -> q.consume(null), "request",
+                    q -> q.consumeAll(null), "requests",
+                    q -> q.consumeAll(Collections.singletonList(null)), "request",
+                    q -> q.reserve(CALL, null), "timeToLive",
+                    q -> q.settle(null, Map.of()), "hold",
+                    q -> q.settle(id, null), "amounts",
+                    q -> q.release(null), "hold",
+                    q -> q.extend(null, Map.of(), minute, null), "hold",
+                    q -> q.refund(null, Map.of(), null), "operation",
+                    q -> q.balances(null), "scope");
+            calls.forEach((call, name) -> assertThat(
+                    assertThrows(NullPointerException.class, () -> call.accept(quotas)))
+                    .as(name).hasMessage(name));
+            assertThat(assertThrows(NullPointerException.class, () -> quotas.plans()
+                    .boost(Scope.of("acme"), "messages", 1, null, null, "why"))).hasMessage("from");
         }
     }
 

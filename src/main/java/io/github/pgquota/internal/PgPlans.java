@@ -30,6 +30,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
 import java.util.function.Function;
@@ -288,6 +289,7 @@ final class PgPlans implements Plans {
     static UUID adjust(DSLContext sql, String kind, Scope scope, String limit,
             @Nullable Long capacity, Instant from, @Nullable Instant until,
             @Nullable String reason) {
+        Objects.requireNonNull(from, "from");
         if (until != null && !until.isAfter(from)) {
             throw new QuotaException.Invalid("until", until, "must be after from, " + from);
         }
