@@ -280,7 +280,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
     /**
      * The call was certainly not applied: no connection could be had, the database refused it, was
-     * starting or stopping, or gave up on a lock. It can be retried.
+     * starting or stopping, or gave up on a lock; or an executor took no async call. It can be
+     * retried.
      */
     public static final class Unavailable extends QuotaException {
         private static final long serialVersionUID = 1L;

@@ -38,7 +38,7 @@ public interface Quotas extends Operations, AutoCloseable {
      */
     Operations within(Connection connection);
 
-    /** The verbs as futures. Close ends them. */
+    /** The verbs as futures; see {@link #close}. */
     AsyncOperations async();
 
     /** Plans, tenants, overrides, boosts, resets, as the database's user and without a reason. */
@@ -61,8 +61,9 @@ public interface Quotas extends Operations, AutoCloseable {
     Upkeep upkeep();
 
     /**
-     * Lets async calls that have begun finish, and refuses new ones. The DataSource stays open. A
-     * second call does nothing.
+     * Lets async calls that have begun finish; those that come later fail with {@link
+     * QuotaException.Unavailable}. All else goes on: blocking calls, and async ones on an executor
+     * of the caller's. The DataSource stays open. A second call does nothing.
      */
     @Override
     void close();
