@@ -110,6 +110,9 @@ public interface Operations {
      */
     List<Decision> consumeAll(List<Request> requests);
 
-    /** Every limit that applies to a scope, in the plan's order. */
+    /**
+     * Every limit that applies to a scope, in the plan's order. An unknown tenant, when there is no
+     * default plan, has no limits: the list is empty, where a charge is refused.
+     */
     List<Balance> balances(Scope scope);
 }

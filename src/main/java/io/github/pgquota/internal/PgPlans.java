@@ -104,7 +104,7 @@ final class PgPlans implements Plans {
     }
 
     @Override
-    public void assign(String tenant, String plan, Usage usage) {
+    public void assign(String tenant, @Nullable String plan, Usage usage) {
         change(sql -> {
             set(sql, tenant, TENANT.PLAN, plan);
             return usage == Usage.KEEP ? List.of() : reset(sql, Scope.of(tenant), false);
@@ -294,7 +294,8 @@ final class PgPlans implements Plans {
             throw new QuotaException.Invalid("until", until, "must be after from, " + from);
         }
         if (capacity != null && (capacity < 0 || capacity > 1L << 62)) {
-            throw new QuotaException.Invalid("capacity", capacity, "must be between 0 and 2^62");
+            throw new QuotaException.Invalid(kind.equals("boost") ? "units" : "capacity", capacity,
+                    "must be between 0 and 2^62");
         }
         requireLimit(sql, scope, limit);
         return sql.insertInto(ADJUSTMENT)
