@@ -400,7 +400,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** One outcome a request: a {@link Decision} or a {@link QuotaException}. */
         public Partial(List<Object> outcomes, QuotaException first) {
-            super("a request of the list failed: " + first.getMessage(), first);
+            super("the request at index " + outcomes.indexOf(first) + " of the list failed: "
+                    + first.getMessage(), first);
             this.outcomes = List.copyOf(outcomes);
         }
 
