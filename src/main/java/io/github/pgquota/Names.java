@@ -1,5 +1,7 @@
 package io.github.pgquota;
 
+import org.jspecify.annotations.Nullable;
+
 /** The rules for names and amounts, in one place. */
 final class Names {
 
@@ -12,23 +14,31 @@ final class Names {
 
     /** A plan, limit, meter or segment of a scope: 1 to 128 characters, no control characters. */
     static String name(String field, String value) {
-        if (value == null || value.isEmpty()) {
-            throw new QuotaException.Invalid(field, value, "is empty; give it 1 to 128 characters");
-        }
-        if (isPlain(value)) {
-            return value;
-        }
-        if (value.codePointCount(0, value.length()) > LONGEST) {
-            throw new QuotaException.Invalid(field, value, "is longer than 128 characters");
-        }
-        if (!value.strip().equals(value)) {
-            throw new QuotaException.Invalid(field, value, "begins or ends with a blank");
-        }
-        if (value.codePoints().anyMatch(Names::unstorable)) {
-            throw new QuotaException.Invalid(
-                    field, value, "contains a control character or half of a surrogate pair");
+        String problem = problem(value);
+        if (problem != null) {
+            throw new QuotaException.Invalid(field, value, problem);
         }
         return value;
+    }
+
+    /** What is wrong with a name; null if nothing. */
+    static @Nullable String problem(@Nullable String value) {
+        if (value == null || value.isEmpty()) {
+            return "is empty; give it 1 to 128 characters";
+        }
+        if (isPlain(value)) {
+            return null;
+        }
+        if (value.codePointCount(0, value.length()) > LONGEST) {
+            return "is longer than 128 characters";
+        }
+        if (!value.strip().equals(value)) {
+            return "begins or ends with a blank";
+        }
+        if (value.codePoints().anyMatch(Names::unstorable)) {
+            return "contains a control character or half of a surrogate pair";
+        }
+        return null;
     }
 
     /** Short, printable ASCII, no blank at its ends: what most names are, found out at once. */

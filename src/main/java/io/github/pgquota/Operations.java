@@ -91,6 +91,7 @@ public interface Operations {
      * Gives back units that an operation was charged, in the window that was charged. Limits that
      * are not billed keep no record, so nothing is given back there.
      *
+     * @param operation what charged; of a hold, the operation that settled it
      * @param amounts units by meter; empty for all that is left to give back
      * @param key makes it exactly-once; or null
      * @throws QuotaException.RefundTooLarge if less than that is left
@@ -109,6 +110,9 @@ public interface Operations {
      */
     List<Decision> consumeAll(List<Request> requests);
 
-    /** Every limit that applies to a scope, in the plan's order. */
+    /**
+     * Every limit that applies to a scope, in the plan's order. An unknown tenant, when there is no
+     * default plan, has no limits: the list is empty, where a charge is refused.
+     */
     List<Balance> balances(Scope scope);
 }

@@ -44,7 +44,7 @@ public interface Plans {
     /**
      * Publishes a version that is in force from a time on; versions are never changed.
      *
-     * @param effectiveFrom not in the past
+     * @param effectiveFrom not in the past by the database's clock; leave it out for at once
      * @return its number; that of the version in force then if it has the same limits
      * @throws QuotaException.Invalid if the time is in the past
      */
@@ -66,18 +66,20 @@ public interface Plans {
     /**
      * Gives a tenant a plan, and keeps its usage.
      *
+     * @param plan null: the default plan, as for tenants that have none
      * @throws QuotaException.NotFound if the plan was never published
      */
-    default void assign(String tenant, String plan) {
+    default void assign(String tenant, @Nullable String plan) {
         assign(tenant, plan, Usage.KEEP);
     }
 
     /**
      * Gives a tenant a plan.
      *
+     * @param plan null: the default plan, as for tenants that have none
      * @throws QuotaException.NotFound if the plan was never published
      */
-    void assign(String tenant, String plan, Usage usage);
+    void assign(String tenant, @Nullable String plan, Usage usage);
 
     /**
      * Gives a tenant a time zone, from the end of its running windows on; null: the default one.
@@ -134,7 +136,7 @@ public interface Plans {
 
     /**
      * Sets the running windows of a scope and all below it back to zero, by visible ledger entries.
-     * Holds stay.
+     * Holds stay. Of an unknown tenant there is nothing to reset.
      *
      * @param dryRun only tells what would be reset
      * @return the counters that had been used, as they were

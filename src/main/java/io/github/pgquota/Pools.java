@@ -39,7 +39,7 @@ public final class Pools {
      * @param url a JDBC URL of PostgreSQL, with one host or several
      * @param size the most connections, 1 to 1000
      * @throws QuotaException.Invalid if it is another database's URL, or the size is out of range
-     * @throws QuotaException.MissingLibrary without HikariCP
+     * @throws QuotaException.MissingLibrary without HikariCP or the PostgreSQL driver
      */
     public static Pool create(String url, String user, String password, int size) {
         if (!url.startsWith("jdbc:postgresql:")) {

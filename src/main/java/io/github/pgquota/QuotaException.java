@@ -280,7 +280,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
     /**
      * The call was certainly not applied: no connection could be had, the database refused it, was
-     * starting or stopping, or gave up on a lock. It can be retried.
+     * starting or stopping, or gave up on a lock; or an executor took no async call. It can be
+     * retried.
      */
     public static final class Unavailable extends QuotaException {
         private static final long serialVersionUID = 1L;
@@ -386,7 +387,7 @@ public abstract sealed class QuotaException extends RuntimeException {
     public static final class Forbidden extends QuotaException {
         private static final long serialVersionUID = 1L;
 
-        /** The database's words. */
+        /** The database's words, and what the user needs. */
         public Forbidden(String message, Throwable cause) {
             super(message, cause);
         }
@@ -399,7 +400,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** One outcome a request: a {@link Decision} or a {@link QuotaException}. */
         public Partial(List<Object> outcomes, QuotaException first) {
-            super("a request of the list failed: " + first.getMessage(), first);
+            super("the request at index " + outcomes.indexOf(first) + " of the list failed: "
+                    + first.getMessage(), first);
             this.outcomes = List.copyOf(outcomes);
         }
 

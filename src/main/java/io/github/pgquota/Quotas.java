@@ -31,13 +31,14 @@ public interface Quotas extends Operations, AutoCloseable {
      *
      * <p>Under REPEATABLE READ and SERIALIZABLE a call throws {@link
      * QuotaException.RetryTransaction} when another transaction has been at its counters since the
-     * snapshot was taken; plans are those of the snapshot.
+     * snapshot was taken; plans are those of the snapshot. In a transaction that has failed already
+     * or is read-only, it throws {@link QuotaException.Invalid}.
      *
      * <p>As unsafe for concurrent use as the connection is. For jOOQ see {@link JooqTransaction}.
      */
     Operations within(Connection connection);
 
-    /** The verbs as futures. Close ends them. */
+    /** The verbs as futures; see {@link #close}. */
     AsyncOperations async();
 
     /** Plans, tenants, overrides, boosts, resets, as the database's user and without a reason. */
@@ -60,8 +61,9 @@ public interface Quotas extends Operations, AutoCloseable {
     Upkeep upkeep();
 
     /**
-     * Lets async calls that have begun finish, and refuses new ones. The DataSource stays open. A
-     * second call does nothing.
+     * Lets async calls that have begun finish; those that come later fail with {@link
+     * QuotaException.Unavailable}. All else goes on: blocking calls, and async ones on an executor
+     * of the caller's. The DataSource stays open. A second call does nothing.
      */
     @Override
     void close();

@@ -16,12 +16,15 @@ import java.util.OptionalLong;
  * }
  * }</pre>
  *
+ * <p>Of a tenant that is not known the lists are empty; only {@link #balances} shows the limits of
+ * the default plan, if there is one.
+ *
  * <p>All methods throw {@link QuotaException.Forbidden} without the role, and {@link
  * QuotaException.Unavailable} when the database fails.
  */
 public interface Reports {
 
-    /** Every limit that applies to a scope, in the plan's order. */
+    /** See {@link Operations#balances}. */
     List<Balance> balances(String scope);
 
     /**

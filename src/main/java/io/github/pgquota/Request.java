@@ -30,7 +30,7 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
     /** @throws QuotaException.Invalid if a meter, an amount or the key is malformed */
     public Request {
         Objects.requireNonNull(scope, "scope");
-        amounts = amounts(amounts);
+        amounts = amounts(Objects.requireNonNull(amounts, "amounts"));
         key(key, "key");
     }
 
@@ -54,14 +54,15 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
      * @throws QuotaException.Invalid if the meter is named already, or meter or amount is malformed
      */
     public Request take(String meter, long amount) {
+        Names.name("meter", meter);
         if (amounts.containsKey(meter)) {
             throw new QuotaException.Invalid("meter", meter, "is named twice in one request");
         }
-        if (amounts.isEmpty() && meter != null) {
+        if (amounts.isEmpty()) {
             return new Request(scope, Map.of(meter, amount), key);
         }
         Map<String, Long> more = new TreeMap<>(amounts);
-        more.put(Names.name("meter", meter), amount);
+        more.put(meter, amount);
         return new Request(scope, more, key);
     }
 

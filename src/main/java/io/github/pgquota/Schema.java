@@ -29,10 +29,13 @@ public final class Schema {
 
     /**
      * Brings an empty, current or older schema to this library's version. Any number of processes
-     * may do so at once, also while others work. Needs Flyway on the class path.
+     * may do so at once, also while others work. Needs Flyway on the class path: {@code
+     * flyway-core} and {@code flyway-database-postgresql}.
      *
      * @throws QuotaException.SchemaMismatch if the schema is newer than this library
      * @throws QuotaException.MissingLibrary without Flyway; see {@link #print}
+     * @throws QuotaException.Forbidden without CREATE on the database, and CREATEROLE or membership
+     *     in pgquota_owner
      */
     public void migrate() {
         Migrations.migrate(dataSource);

@@ -21,8 +21,12 @@ public record Scope(String path) {
             throw new QuotaException.Invalid("scope", path,
                     "has more than 8 levels below the tenant");
         }
-        for (String segment : segments) {
-            Names.segment("scope", segment);
+        for (int i = 0; i < segments.length; i++) {
+            String problem = Names.problem(segments[i]);
+            if (problem != null) {
+                throw new QuotaException.Invalid("scope", path,
+                        "has a bad segment, number " + (i + 1) + ": it " + problem);
+            }
         }
     }
 

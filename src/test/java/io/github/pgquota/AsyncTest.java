@@ -81,7 +81,11 @@ class AsyncTest {
             assertThat(begun).allMatch(CompletableFuture::isDone)
                     .noneMatch(CompletableFuture::isCompletedExceptionally);
             assertThat(world.rows("select used from pgquota.counter")).containsExactly("3000");
-            assertThrows(RejectedExecutionException.class, () -> quotas.async().consume(CALL));
+            CompletableFuture<Decision> late = quotas.async().consume(CALL);
+            assertThat(assertThrows(ExecutionException.class, () -> get(late)).getCause())
+                    .isInstanceOf(QuotaException.Unavailable.class)
+                    .hasCauseInstanceOf(RejectedExecutionException.class);
+            assertThat(quotas.consume(CALL).isGranted()).as("blocking").isTrue();
             assertThat(world.pool().isClosed()).as("a borrowed DataSource").isFalse();
         }
     }

@@ -57,17 +57,21 @@ class BootstrapTest {
     }
 
     private static Process process(String url, int threads) throws IOException {
-        Process process = new ProcessBuilder(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-Xmx128m", "-XX:TieredStopAtLevel=1",
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-                "-cp", System.getProperty("java.class.path"), Migrator.class.getName(),
-                url, TestDatabase.server().user(), TestDatabase.server().password(),
-                String.valueOf(threads))
-                .redirectErrorStream(true)
-                .start();
+        Process process = java("warn", Migrator.class, url, TestDatabase.server().user(),
+                TestDatabase.server().password(), String.valueOf(threads));
         assertThat(process.inputReader().readLine()).isEqualTo("ready");
         return process;
+    }
+
+    private static Process java(String logLevel, Class<?> main, String... args)
+            throws IOException {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-Xmx128m", "-XX:TieredStopAtLevel=1",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=" + logLevel,
+                "-cp", System.getProperty("java.class.path"), main.getName()));
+        command.addAll(List.of(args));
+        return new ProcessBuilder(command).redirectErrorStream(true).start();
     }
 
     private static void go(Process process) throws IOException {
@@ -215,7 +219,8 @@ class BootstrapTest {
                 Schema.of(source(migrated.url(), user, "")).verify();
                 QuotaException.Forbidden e = assertThrows(QuotaException.Forbidden.class,
                         () -> Schema.of(source(empty.url(), user, "")).migrate());
-                assertThat(e).hasMessageContaining("right");
+                assertThat(e).hasMessageContaining("CREATE on the database")
+                        .hasMessageContaining("permission denied for database");
                 assertThrows(QuotaException.SchemaMismatch.class,
                         () -> Schema.of(source(empty.url(), user, "")).verify());
                 assertThat(ask(empty.dataSource(),
@@ -223,6 +228,28 @@ class BootstrapTest {
                         .isEqualTo("0");
             } finally {
                 execute(migrated.dataSource(), "drop role " + user);
+            }
+        }
+    }
+
+    @Test
+    void whoMayNotActAsTheOwnerIsToldWhatMigratingNeeds() throws Exception {
+        String user = "pgquota_half_" + ProcessHandle.current().pid();
+        try (TestDatabase migrated = TestDatabase.create();
+                TestDatabase empty = TestDatabase.empty()) {
+            DataSource superuser = empty.dataSource();
+            Schema.of(migrated.dataSource()).verify();
+            execute(superuser, "create role " + user + " login");
+            execute(superuser, "grant create on database \"" + empty.name() + "\" to " + user);
+            try {
+                QuotaException.Forbidden e = assertThrows(QuotaException.Forbidden.class,
+                        () -> Schema.of(source(empty.url(), user, "")).migrate());
+                assertThat(e).hasMessageContaining("CREATE on the database")
+                        .hasMessageContaining("CREATEROLE")
+                        .hasMessageContaining("member of pgquota_owner")
+                        .hasMessageContaining("permission denied");
+            } finally {
+                execute(superuser, "drop owned by " + user + " cascade; drop role " + user);
             }
         }
     }
@@ -250,6 +277,30 @@ class BootstrapTest {
             assertThat(world.rows("select used from pgquota.counter")).containsExactly(
                     String.valueOf(granted.stream().mapToLong(n -> n).sum()));
             world.proof();
+        }
+    }
+
+    /** A process of its own, as jOOQ speaks once in a JVM. */
+    static final class Planner {
+
+        private Planner() {}
+
+        /** Arguments: URL, user, password. */
+        public static void main(String[] args) {
+            try (Quotas quotas = Quotas.on(source(args[0], args[1], args[2])).build()) {
+                quotas.plans().publish(Plan.named("P").limit(Limit.named("x").capacity(1)));
+            }
+            System.out.println("done");
+        }
+    }
+
+    @Test
+    void jooqGreetsNobody() throws Exception {
+        try (TestDatabase database = TestDatabase.create()) {
+            Process process = java("info", Planner.class, database.url(),
+                    TestDatabase.server().user(), TestDatabase.server().password());
+            assertThat(process.inputReader().lines().toList()).contains("done")
+                    .noneMatch(line -> line.contains("jOOQ"));
         }
     }
 

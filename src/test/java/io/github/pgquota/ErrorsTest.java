@@ -66,17 +66,19 @@ class ErrorsTest {
         return List.of(
                 new Bad("scope", "", scope("")),
                 new Bad("scope", "null", q -> q.consume(Request.of((String) null))),
-                new Bad("scope", "", scope("acme//a")),
-                new Bad("scope", "", scope("/acme")),
-                new Bad("scope", "", scope("acme/")),
-                new Bad("scope", " a", scope("acme/ a")),
-                new Bad("scope", "a\u00a0\u2003", scope("acme/a\u00a0\u2003")),
-                new Bad("scope", "a\tb", scope("acme/a\tb")),
-                new Bad("scope", "a\0b", scope("acme/a\0b")),
-                new Bad("scope", "a\ud800b", scope("acme/a\ud800b")),
-                new Bad("scope", long129, scope("acme/" + long129)),
+                new Bad("scope", "acme//a", scope("acme//a")),
+                new Bad("scope", "/acme", scope("/acme")),
+                new Bad("scope", "acme/", scope("acme/")),
+                new Bad("scope", "acme/ a", scope("acme/ a")),
+                new Bad("scope", "acme/a\u00a0\u2003", scope("acme/a\u00a0\u2003")),
+                new Bad("scope", "acme/a\tb", scope("acme/a\tb")),
+                new Bad("scope", "acme/a\0b", scope("acme/a\0b")),
+                new Bad("scope", "acme/a\ud800b", scope("acme/a\ud800b")),
+                new Bad("scope", "acme/" + long129, scope("acme/" + long129)),
                 new Bad("scope", "0/1/2/3/4/5/6/7/8/9", scope("0/1/2/3/4/5/6/7/8/9")),
                 new Bad("meter", "", meter("")),
+                new Bad("meter", "null", meter(null)),
+                new Bad("meter", "null", q -> CALL.take(null, 1)),
                 new Bad("meter", " x", meter(" x")),
                 new Bad("meter", "a\nb", meter("a\nb")),
                 new Bad("meter", long129, meter(long129)),
@@ -141,6 +143,13 @@ class ErrorsTest {
         }
     }
 
+    @Test
+    void aBadSegmentOfAScopeIsToldByItsNumber() {
+        assertThat(assertThrows(QuotaException.Invalid.class, () -> Scope.of("a//b")))
+                .hasMessage("scope \"a//b\" has a bad segment, number 2: "
+                        + "it is empty; give it 1 to 128 characters");
+    }
+
     /** What is just not bad input: the table above must not win by refusing everything. */
     @Test
     void theBoundsThemselvesAreGood() {
@@ -163,6 +172,31 @@ class ErrorsTest {
                 meters(16).keySet().stream().map(Limit::named).toArray(Limit[]::new))) {
             assertThat(world.quotas().consume(
                     new Request(Scope.of("acme"), meters(16), null)).isGranted()).isTrue();
+        }
+    }
+
+    @Test
+    void whatMustNotBeNullIsNamed() {
+        try (World world = World.with(MESSAGES)) {
+            Quotas quotas = world.quotas();
+            OperationId id = OperationId.parse("acme/019c8f2e-1234-7abc-8def-0123456789ab");
+            Duration minute = Duration.ofMinutes(1);
+            Map<Consumer<Quotas>, String> calls = Map.of(
+                    q -> q.consume(null), "request",
+                    q -> q.consumeAll(null), "requests",
+                    q -> q.consumeAll(Collections.singletonList(null)), "request",
+                    q -> q.reserve(CALL, null), "timeToLive",
+                    q -> q.settle(null, Map.of()), "hold",
+                    q -> q.settle(id, null), "amounts",
+                    q -> q.release(null), "hold",
+                    q -> q.extend(null, Map.of(), minute, null), "hold",
+                    q -> q.refund(null, Map.of(), null), "operation",
+                    q -> q.balances(null), "scope");
+            calls.forEach((call, name) -> assertThat(
+                    assertThrows(NullPointerException.class, () -> call.accept(quotas)))
+                    .as(name).hasMessage(name));
+            assertThat(assertThrows(NullPointerException.class, () -> quotas.plans()
+                    .boost(Scope.of("acme"), "messages", 1, null, null, "why"))).hasMessage("from");
         }
     }
 
@@ -266,11 +300,20 @@ class ErrorsTest {
             assertMissing("org.flywaydb:flyway-database-postgresql",
                     () -> schema.getMethod("migrate").invoke(of));
             assertThat(schema.getMethod("print").invoke(null)).asString().contains("create schema");
+            // flyway-core alone does not know PostgreSQL
+            Class<?> half = without(".*flyway-database-postgresql.*", Schema.class.getName());
+            Object ofHalf = half.getMethod("of", DataSource.class)
+                    .invoke(null, database.dataSource());
+            assertMissing("org.flywaydb:flyway-database-postgresql",
+                    () -> half.getMethod("migrate").invoke(ofHalf));
         }
-        Class<?> pools = without(".*HikariCP.*", Pools.class.getName());
-        assertMissing("com.zaxxer:HikariCP", () -> pools
-                .getMethod("create", String.class, String.class, String.class, int.class)
-                .invoke(null, "jdbc:postgresql://localhost/none", "u", "p", 1));
+        for (var missing : Map.of(".*HikariCP.*", "com.zaxxer:HikariCP",
+                ".*[/\\\\]postgresql-[^/\\\\]*", "org.postgresql:postgresql").entrySet()) {
+            Class<?> pools = without(missing.getKey(), Pools.class.getName());
+            assertMissing(missing.getValue(), () -> pools
+                    .getMethod("create", String.class, String.class, String.class, int.class)
+                    .invoke(null, "jdbc:postgresql://localhost/none", "u", "p", 1));
+        }
     }
 
     private static void assertMissing(String artifact,
@@ -295,7 +338,7 @@ class ErrorsTest {
                 assertThat(taken.isClosed()).isFalse();
                 QuotaException.Unavailable e = assertThrows(
                         QuotaException.Unavailable.class, () -> quotas.consume(CALL));
-                assertThat(e).hasMessageContaining("pool");
+                assertThat(e).hasMessageContaining("pool").hasMessageContaining("timed out");
                 assertThat(e.getCause())
                         .isInstanceOf(java.sql.SQLTransientConnectionException.class);
             }
@@ -326,6 +369,19 @@ class ErrorsTest {
         assertUnavailable("jdbc:postgresql://127.0.0.1:1/none?user=nobody", "08");
         for (Socket socket : accepted) {
             socket.close();
+        }
+    }
+
+    /** The pool's exception says that it timed out, and only its causes why. */
+    @Test
+    void whyNoConnectionCouldBeHadIsTold() {
+        try (World world = World.with(MESSAGES);
+                Pools.Pool pool = Pools.create(world.database().url().replaceFirst(
+                        "/pgquota_[^?]*", "/nosuch"), TestDatabase.server().user(),
+                        TestDatabase.server().password(), 1);
+                Quotas quotas = Quotas.on(pool).build()) {
+            assertThat(assertThrows(QuotaException.Unavailable.class, () -> quotas.consume(CALL)))
+                    .hasMessageContaining("database \"nosuch\" does not exist");
         }
     }
 
@@ -446,6 +502,7 @@ class ErrorsTest {
                             QuotaException.Unavailable.class, () -> quotas.consume(CALL));
                     assertThat(e.sqlState())
                             .isEqualTo(setting.equals("lock_timeout") ? "55P03" : "57014");
+                    assertThat(e).hasMessageContaining("due to " + setting.replace('_', ' '));
                 }
             }
             blocker.rollback();
@@ -473,7 +530,9 @@ class ErrorsTest {
                 }
                 world.execute("alter role " + role + " nologin");
                 try (Quotas quotas = Quotas.on(stranger).build()) {
-                    assertThrows(QuotaException.Forbidden.class, () -> quotas.consume(CALL));
+                    assertThat(assertThrows(
+                            QuotaException.Forbidden.class, () -> quotas.consume(CALL)))
+                            .hasMessageContaining("is not permitted to log in");
                 }
             } finally {
                 world.execute("drop role " + role);

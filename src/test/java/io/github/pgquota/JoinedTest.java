@@ -140,9 +140,9 @@ class JoinedTest {
             Operations quotas = world.quotas().within(connection);
             quotas.consume(CALL).orThrow();
             assertThrows(SQLException.class, () -> sql.execute("select 1/0"));
-            QuotaException.Unavailable e = assertThrows(
-                    QuotaException.Unavailable.class, () -> quotas.consume(CALL));
-            assertThat(e.sqlState()).isEqualTo("25P02");
+            QuotaException.Invalid e = assertThrows(
+                    QuotaException.Invalid.class, () -> quotas.consume(CALL));
+            assertThat(e).hasMessage("transaction \"25P02\" has failed already: roll it back");
             connection.rollback();
             assertThat(used(world)).isEmpty();
         }
@@ -160,9 +160,9 @@ class JoinedTest {
             assertThat(quotas.check(CALL).isGranted()).isTrue();
             assertThat(quotas.check(Request.of("acme").take("requests", 91)).isGranted())
                     .isFalse();
-            QuotaException.Unavailable e = assertThrows(
-                    QuotaException.Unavailable.class, () -> quotas.consume(CALL));
-            assertThat(e.sqlState()).isEqualTo("25006");
+            QuotaException.Invalid e = assertThrows(
+                    QuotaException.Invalid.class, () -> quotas.consume(CALL));
+            assertThat(e).hasMessageStartingWith("transaction \"25006\" is read-only");
             connection.rollback();
             assertThat(used(world)).containsExactly("10 0");
         }

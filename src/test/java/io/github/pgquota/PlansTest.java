@@ -200,6 +200,37 @@ class PlansTest {
     }
 
     @Test
+    void aNegativeCapacityOrBoostIsToldByItsOwnName() {
+        room.tenant("negative", REQUESTS);
+        assertThatThrownBy(() -> override("negative", "requests", -5L))
+                .isInstanceOfSatisfying(QuotaException.Invalid.class,
+                        e -> assertThat(e.field()).isEqualTo("capacity"));
+        assertThatThrownBy(() -> plans.boost(
+                Scope.of("negative"), "requests", -5, Instant.now(), null, "test"))
+                .isInstanceOfSatisfying(QuotaException.Invalid.class,
+                        e -> assertThat(e.field()).isEqualTo("units"));
+    }
+
+    @Test
+    void aTenantThatIsGivenNoPlanHasTheDefaultOne() {
+        room.tenant("back", REQUESTS);
+        plans.publish(Plan.named("DEFAULT").limit(REQUESTS.capacity(3)));
+        plans.defaultPlan("DEFAULT");
+        plans.assign("back", null);
+        assertThat(capacity("back")).isEqualTo("3 f");
+        plans.defaultPlan(null);
+    }
+
+    @Test
+    void aTenantThatIsNotKnownHasNoLimits() {
+        Scope nobody = Scope.of("nobody");
+        assertThat(room.quotas.balances(nobody)).isEmpty();
+        assertThat(plans.reset(nobody, false)).isEmpty();
+        assertThat(room.quotas.reports().usage("nobody", Instant.MIN)).isEmpty();
+        assertThat(room.quotas.reports().reconcile("nobody")).isEmpty();
+    }
+
+    @Test
     void overridesAndBoostsCountUntilTheyAreWithdrawn() {
         room.tenant("moved", REQUESTS);
         assertThat(capacity("moved")).isEqualTo("10 f");

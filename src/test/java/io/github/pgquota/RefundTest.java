@@ -100,6 +100,19 @@ class RefundTest {
     }
 
     @Test
+    void whoRefundsAHoldIsToldWhatToRefund() {
+        try (World world = World.with(MESSAGES)) {
+            Reservation hold = world.quotas().hold(
+                    Request.of("acme").take("requests", 5), java.time.Duration.ofMinutes(1));
+            hold.settle(Map.of());
+            org.assertj.core.api.Assertions.assertThatThrownBy(
+                    () -> world.quotas().refund(hold.id(), Map.of(), null))
+                    .isInstanceOf(QuotaException.NotFound.class)
+                    .hasMessageEndingWith("of a hold, refund the operation that settled it");
+        }
+    }
+
+    @Test
     void whatWasNotBilledOrNeverHappenedIsNotFound() {
         try (World world = World.with(MESSAGES.billed(false))) {
             Table.run(world, """

@@ -248,6 +248,44 @@ class RolesTest {
         }
     }
 
+    private static org.postgresql.ds.PGSimpleDataSource source(String role) {
+        var source = new org.postgresql.ds.PGSimpleDataSource();
+        source.setURL(room.database.url());
+        source.setUser(LOGINS.get(role));
+        source.setPassword("x");
+        return source;
+    }
+
+    @Test
+    void whoLacksARoleIsToldWhichTheCallNeeds() throws SQLException {
+        try (Quotas app = Quotas.on(source("app")).build();
+                Quotas report = Quotas.on(source("report")).build();
+                Quotas nobody = Quotas.on(source("nobody")).build();
+                Connection connection = login("report")) {
+            Request call = Request.of("acme").take("x", 1);
+            Plan plan = Plan.named("MINE").limit(Limit.named("x").capacity(3));
+            Scope acme = Scope.of("acme");
+            assertNeeds("admin", "function publish", () -> app.plans().publish(plan));
+            assertNeeds("admin", "function repair", () -> app.plans().repair("acme"));
+            assertNeeds("admin", "table setting", () -> app.plans().defaultPlan("PLAN-acme"));
+            assertNeeds("report", "view usage",
+                    () -> app.reports().usage("acme", java.time.Instant.MIN));
+            assertNeeds("app", "function apply", () -> report.consume(call));
+            assertNeeds("app", "function apply", () -> report.within(connection).consume(call));
+            assertNeeds("app", "function upkeep",
+                    () -> report.upkeep().runOnce(java.time.Duration.ofSeconds(5)));
+            assertNeeds("app", "schema pgquota", () -> nobody.balances(acme));
+        }
+    }
+
+    private static void assertNeeds(String role, String on,
+            org.junit.jupiter.api.function.Executable call) {
+        assertThat(org.junit.jupiter.api.Assertions.assertThrows(
+                QuotaException.Forbidden.class, call))
+                .hasMessage("permission denied for " + on
+                        + ": grant the database user the role pgquota_" + role);
+    }
+
     @Test
     void aPublishedVersionIsNotChangedEvenByTheOwner() {
         for (String sql : List.of("update pgquota.plan_limit set capacity = 9",

@@ -399,7 +399,8 @@ class VerbsTest {
             QuotaException.Partial partial = org.junit.jupiter.api.Assertions.assertThrows(
                     QuotaException.Partial.class,
                     () -> world.quotas().consumeAll(List.of(good, bad, good)));
-            assertThat(partial.getCause()).isInstanceOf(QuotaException.UnknownMeter.class);
+            assertThat(partial).hasCauseInstanceOf(QuotaException.UnknownMeter.class)
+                    .hasMessageStartingWith("the request at index 1 of the list failed: meter");
             assertThat(partial.outcomes()).satisfiesExactly(
                     o -> assertThat(o).isInstanceOf(Granted.class),
                     o -> assertThat(o).isInstanceOf(QuotaException.UnknownMeter.class),

@@ -160,7 +160,7 @@ final class Answers {
                     change.about(), Hold.State.valueOf(detail.toUpperCase(Locale.ROOT)));
             case "unknown_operation" -> new QuotaException.NotFound("operation", change.about(),
                     "the ledger has no charge of it: it was not billed, or is older than the "
-                    + "ledger is kept");
+                    + "ledger is kept; of a hold, refund the operation that settled it");
             case "refund_too_large" -> refundTooLarge(change, detail);
             case "key_conflict" ->
                     new QuotaException.KeyConflict(String.valueOf(change.key()), detail);

@@ -6,6 +6,7 @@ import io.github.pgquota.Decision;
 import io.github.pgquota.Granted;
 import io.github.pgquota.OperationId;
 import io.github.pgquota.Operations;
+import io.github.pgquota.QuotaException;
 import io.github.pgquota.Request;
 import io.github.pgquota.Scope;
 import java.time.Duration;
@@ -15,6 +16,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
@@ -67,7 +69,12 @@ final class Async implements AsyncOperations {
     }
 
     private <T> CompletableFuture<T> run(Supplier<T> verb) {
-        return CompletableFuture.supplyAsync(verb, executor);
+        try {
+            return CompletableFuture.supplyAsync(verb, executor);
+        } catch (RejectedExecutionException e) {
+            return CompletableFuture.failedFuture(new QuotaException.Unavailable(
+                    "the executor took no more work: is it full, or closed?", null, e));
+        }
     }
 
     @Override

@@ -5,8 +5,12 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import javax.sql.DataSource;
 
-/** The caller's DataSource: a connection for each piece of work, given back at its end. */
-record Database(DataSource dataSource) {
+/**
+ * The caller's DataSource: a connection for each piece of work, given back at its end.
+ *
+ * @param needs what the database's user must have for the work
+ */
+record Database(DataSource dataSource, Right needs) {
 
     /**
      * How often work that lost against another transaction is begun again. One global lock order
@@ -53,7 +57,7 @@ record Database(DataSource dataSource) {
                 return work.on(connection);
             } catch (SQLException e) {
                 if (attempt == ATTEMPTS || !SqlStates.isRetry(e)) {
-                    throw SqlStates.alone(e);
+                    throw SqlStates.alone(e, needs);
                 }
             }
         }

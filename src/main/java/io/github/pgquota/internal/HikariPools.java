@@ -4,6 +4,7 @@ import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
 import com.zaxxer.hikari.SQLExceptionOverride;
 import io.github.pgquota.Pools;
+import io.github.pgquota.QuotaException;
 import java.io.PrintWriter;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -11,6 +12,7 @@ import java.time.Duration;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.logging.Logger;
+import org.postgresql.ds.PGSimpleDataSource;
 
 /** All that the library has to do with HikariCP, which is optional on the class path. */
 public final class HikariPools {
@@ -22,7 +24,7 @@ public final class HikariPools {
         HikariConfig config = new HikariConfig();
         config.setPoolName("pgquota");
         // Not setJdbcUrl: with that HikariCP sets the log-in timeout of the whole JVM.
-        config.setDataSourceClassName("org.postgresql.ds.PGSimpleDataSource");
+        config.setDataSourceClassName(driver());
         config.addDataSourceProperty("URL", withDefaults(url));
         config.setUsername(user);
         config.setPassword(password);
@@ -35,6 +37,15 @@ public final class HikariPools {
         config.setInitializationFailTimeout(-1);
         config.setExceptionOverride(new Eviction());
         return new Hikari(new HikariDataSource(config));
+    }
+
+    private static String driver() {
+        try {
+            return PGSimpleDataSource.class.getName();
+        } catch (NoClassDefFoundError e) {
+            throw new QuotaException.MissingLibrary("org.postgresql:postgresql",
+                    "it is the driver, which the library leaves to the application", e);
+        }
     }
 
     /**

@@ -36,7 +36,7 @@ public final class Migrations {
 
     /** See {@link io.github.pgquota.Schema#migrate}. */
     public static void migrate(DataSource dataSource) {
-        Database database = new Database(dataSource);
+        Database database = new Database(dataSource, Right.MIGRATE);
         if (isCurrent(database)) {
             return;
         }
@@ -44,7 +44,7 @@ public final class Migrations {
         try {
             if (!isCurrent(database)) {
                 createSchema(database);
-                FlywayRunner.run(dataSource);
+                FlywayRunner.run(dataSource, version(database));
             }
         } catch (NoClassDefFoundError e) {
             throw new QuotaException.MissingLibrary("org.flywaydb:flyway-database-postgresql",
@@ -65,7 +65,7 @@ public final class Migrations {
 
     /** See {@link io.github.pgquota.Schema#verify}. */
     public static void verify(DataSource dataSource) {
-        int found = version(new Database(dataSource));
+        int found = version(new Database(dataSource, Right.ANY));
         if (found > VERSION) {
             throw tooNew(found);
         }

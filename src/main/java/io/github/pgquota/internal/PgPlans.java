@@ -30,6 +30,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
 import java.util.function.Function;
@@ -45,6 +46,15 @@ import org.jspecify.annotations.Nullable;
 
 /** Administration: writes settings, and calls the functions that guard what must not be written. */
 final class PgPlans implements Plans {
+
+    // jOOQ greets in the host's log, and asks these only; a host that wants it says false
+    static {
+        for (String greeting : List.of("org.jooq.no-logo", "org.jooq.no-tips")) {
+            if (System.getProperty(greeting) == null) {
+                System.setProperty(greeting, "true");
+            }
+        }
+    }
 
     static final Field<OffsetDateTime> NOW = Routines.clock();
     /** Not the times: jOOQ cannot read infinity. */
@@ -94,7 +104,7 @@ final class PgPlans implements Plans {
     }
 
     @Override
-    public void assign(String tenant, String plan, Usage usage) {
+    public void assign(String tenant, @Nullable String plan, Usage usage) {
         change(sql -> {
             set(sql, tenant, TENANT.PLAN, plan);
             return usage == Usage.KEEP ? List.of() : reset(sql, Scope.of(tenant), false);
@@ -279,11 +289,13 @@ final class PgPlans implements Plans {
     static UUID adjust(DSLContext sql, String kind, Scope scope, String limit,
             @Nullable Long capacity, Instant from, @Nullable Instant until,
             @Nullable String reason) {
+        Objects.requireNonNull(from, "from");
         if (until != null && !until.isAfter(from)) {
             throw new QuotaException.Invalid("until", until, "must be after from, " + from);
         }
         if (capacity != null && (capacity < 0 || capacity > 1L << 62)) {
-            throw new QuotaException.Invalid("capacity", capacity, "must be between 0 and 2^62");
+            throw new QuotaException.Invalid(kind.equals("boost") ? "units" : "capacity", capacity,
+                    "must be between 0 and 2^62");
         }
         requireLimit(sql, scope, limit);
         return sql.insertInto(ADJUSTMENT)

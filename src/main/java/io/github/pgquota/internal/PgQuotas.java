@@ -15,12 +15,14 @@ import org.jspecify.annotations.Nullable;
 /** The library over a DataSource. Holds no state of a quota: all of that is in the database. */
 public final class PgQuotas extends Verbs implements Quotas {
 
+    private final DataSource dataSource;
     private final Database database;
     private final Async async;
 
     /** Used by {@link Quotas.Builder} only. */
     public PgQuotas(DataSource dataSource, @Nullable Executor executor) {
-        this.database = new Database(dataSource);
+        this.dataSource = dataSource;
+        this.database = new Database(dataSource, Right.APP);
         this.async = new Async(this, executor);
     }
 
@@ -41,12 +43,12 @@ public final class PgQuotas extends Verbs implements Quotas {
 
     @Override
     public Plans plans(@Nullable String who, @Nullable String why) {
-        return new PgPlans(database, who, why);
+        return new PgPlans(new Database(dataSource, Right.ADMIN), who, why);
     }
 
     @Override
     public Reports reports() {
-        return new PgReports(database);
+        return new PgReports(new Database(dataSource, Right.REPORT));
     }
 
     @Override

@@ -227,7 +227,7 @@ final class PlanChanges {
             if (cause == null || !SqlStates.isRefusal(cause)) {
                 throw e;
             }
-            QuotaException refused = SqlStates.alone(cause);
+            QuotaException refused = SqlStates.alone(cause, Right.ADMIN);
             throw file.wrong(path, Objects.requireNonNull(refused.getMessage()), refused);
         }
     }

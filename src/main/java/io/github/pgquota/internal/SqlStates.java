@@ -37,45 +37,64 @@ final class SqlStates {
     static QuotaException noConnection(SQLException e) {
         String state = state(e);
         if (state.startsWith("28")) {
-            return new QuotaException.Forbidden("the database refused the login (" + state + ")",
-                    e);
+            return new QuotaException.Forbidden(
+                    "the database refused the login (" + state + "): " + said(e), e);
         }
         return new QuotaException.Unavailable(
-                "no connection to the database could be had; is it running, is the pool large "
-                + "enough?",
-                state, e);
+                "no connection to the database could be had (is it running, is the pool large "
+                + "enough?): " + said(e), state, e);
     }
 
     /** A statement failed in a transaction of the library's own. */
-    static QuotaException alone(SQLException e) {
+    static QuotaException alone(SQLException e, Right needs) {
         if (lostOnTheWay(e)) {
             return new QuotaException.OutcomeUnknown(state(e), e);
         }
-        return refused(e);
+        return refused(e, needs);
     }
 
-    /** A statement failed in the caller's transaction, which the caller has not committed. */
+    /** A right was missing, as a library between the database and us tells below its own words. */
+    static RuntimeException between(RuntimeException e, Right needs) {
+        for (Throwable t = e; t != null; t = t.getCause()) {
+            if (t instanceof SQLException cause && isForbidden(cause)) {
+                return refused(cause, needs);
+            }
+        }
+        return e;
+    }
+
+    /**
+     * A statement failed in the caller's transaction, which the caller has not committed. That it
+     * can take no charge is no outage, in which some callers go on without quotas.
+     */
     static QuotaException joined(SQLException e) {
         if (isRetry(e)) {
             return new QuotaException.RetryTransaction(state(e), e);
         }
+        if (is(e, "25P02")) {
+            return new QuotaException.Invalid("transaction", state(e),
+                    "has failed already: roll it back");
+        }
+        if (isReadOnly(e)) {
+            return new QuotaException.Invalid("transaction", state(e),
+                    "is read-only: nothing can be charged in it");
+        }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
-                    "the connection was lost, and your transaction with it", state(e), e);
+                    "the connection was lost, and your transaction with it: " + said(e), state(e),
+                    e);
         }
-        return refused(e);
+        return refused(e, Right.APP);
     }
 
-    private static QuotaException refused(SQLException e) {
+    private static QuotaException refused(SQLException e, Right needs) {
         String state = state(e);
         if (is(e, "3F000", "42883", "42P01", "42703", "42704")) {
             return new QuotaException.SchemaMismatch(0, Migrations.VERSION,
                     "run Schema.of(dataSource).migrate() with a user who may create it", e);
         }
-        if (state.equals("42501")) {
-            return new QuotaException.Forbidden(
-                    "the database user lacks a right: grant it one of the "
-                    + "roles pgquota_app, pgquota_admin, pgquota_report", e);
+        if (isForbidden(e)) {
+            return new QuotaException.Forbidden(said(e) + ": " + needs.cure, e);
         }
         ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
         if (said != null && said.getColumn() != null && state.equals("PQ001")) {
@@ -91,7 +110,24 @@ final class SqlStates {
                     "was refused by the database");
         }
         return new QuotaException.Unavailable(
-                "the database did not do it (" + state + "); nothing was changed", state, e);
+                "the database did not do it (" + state + "), nothing was changed: " + said(e),
+                state, e);
+    }
+
+    private static boolean isForbidden(SQLException e) {
+        return is(e, "42501");
+    }
+
+    /** The words of the innermost cause: a pool's own exception says only that it gave up. */
+    private static String said(Throwable e) {
+        Throwable inner = e;
+        while (inner.getCause() != null) {
+            inner = inner.getCause();
+        }
+        ServerErrorMessage server =
+                inner instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        String words = server == null ? inner.getMessage() : server.getMessage();
+        return Objects.requireNonNullElse(words, inner.toString());
     }
 
     private static String words(ServerErrorMessage said) {

@@ -12,6 +12,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** Turns each verb into changes. Where they run is all that the views differ in. */
@@ -47,11 +48,13 @@ abstract class Verbs implements Operations {
 
     @Override
     public final Granted settle(OperationId hold, Map<String, Long> amounts) {
+        Objects.requireNonNull(hold, "hold");
         return one(Change.about("settle", hold, amounts, null, null)).orThrow();
     }
 
     @Override
     public final Granted release(OperationId hold) {
+        Objects.requireNonNull(hold, "hold");
         return one(Change.about("release", hold, Map.of(), null, null)).orThrow();
     }
 
@@ -59,12 +62,14 @@ abstract class Verbs implements Operations {
     public final Decision extend(
             OperationId hold, Map<String, Long> amounts, Duration timeToLive,
             @Nullable String key) {
+        Objects.requireNonNull(hold, "hold");
         return one(Change.about("extend", hold, amounts, key, positive(timeToLive)));
     }
 
     @Override
     public final Granted refund(
             OperationId operation, Map<String, Long> amounts, @Nullable String key) {
+        Objects.requireNonNull(operation, "operation");
         return one(Change.about("refund", operation, amounts, key, null)).orThrow();
     }
 
@@ -75,6 +80,7 @@ abstract class Verbs implements Operations {
 
     @Override
     public final List<Decision> consumeAll(List<Request> requests) {
+        Objects.requireNonNull(requests, "requests");
         if (requests.isEmpty()) {
             return List.of();
         }
@@ -101,6 +107,7 @@ abstract class Verbs implements Operations {
 
     @Override
     public final List<Balance> balances(Scope scope) {
+        Objects.requireNonNull(scope, "scope");
         return read(connection -> Balances.read(connection, scope));
     }
 
@@ -109,6 +116,7 @@ abstract class Verbs implements Operations {
     }
 
     private static Request filled(Request request) {
+        Objects.requireNonNull(request, "request");
         if (request.amounts().isEmpty()) {
             throw new QuotaException.Invalid("amounts", request,
                     "name no meter; add one with take");
@@ -117,6 +125,7 @@ abstract class Verbs implements Operations {
     }
 
     private static Duration positive(Duration timeToLive) {
+        Objects.requireNonNull(timeToLive, "timeToLive");
         if (timeToLive.compareTo(Duration.ofMillis(1)) < 0) {
             throw new QuotaException.Invalid("timeToLive", timeToLive,
                     "must be a millisecond or more");
