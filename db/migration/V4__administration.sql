@@ -220,7 +220,7 @@ begin
   v_from := coalesce(p_from, v_now);
   if v_from < v_now or v_from = 'infinity' then
     raise exception 'is in the past, or never' using errcode = 'PQ001', column = 'effectiveFrom',
-      detail = v_from::text, hint = 'the database''s clock says ' || v_now;
+      detail = v_from::text, hint = 'leave it out for at once; the database''s clock says ' || v_now;
   end if;
   v_new := coalesce((select max(v.version) from pgquota.plan_version v where v.plan = p_plan), 0) + 1;
   v_old := pgquota.version_at(p_plan, v_from);

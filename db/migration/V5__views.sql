@@ -114,7 +114,7 @@ grant select on pgquota.usage, pgquota.ledger_line, pgquota.alert_line to pgquot
 grant execute on function pgquota.balances(text) to pgquota_report;
 
 -- The number of the newest script: what Schema.verify() compares. Each later script replaces it.
-create function pgquota.schema_version() returns int
+create or replace function pgquota.schema_version() returns int
   language sql immutable
   return 5;
 grant execute on function pgquota.schema_version() to pgquota_app, pgquota_admin, pgquota_report;

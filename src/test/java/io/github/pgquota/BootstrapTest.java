@@ -354,6 +354,23 @@ class BootstrapTest {
         }
     }
 
+    /** As if it had been printed by a library that knew all but the last script. */
+    @Test
+    void aPrintedSchemaIsMigratedLater() throws Exception {
+        try (TestDatabase printed = TestDatabase.empty(); TestDatabase migrated =
+                TestDatabase.create()) {
+            execute(printed.dataSource(), Schema.print());
+            execute(printed.dataSource(), "drop view pgquota.balance, pgquota.usage, "
+                    + "pgquota.ledger_line, pgquota.alert_line; "
+                    + "create or replace function pgquota.schema_version() returns int "
+                    + "language sql immutable return 4");
+            Schema.of(printed.dataSource()).migrate();
+            Schema.of(printed.dataSource()).verify();
+            assertThat(withoutHistory(SchemaDump.of(printed.dataSource(), "pgquota")))
+                    .isEqualTo(withoutHistory(SchemaDump.of(migrated.dataSource(), "pgquota")));
+        }
+    }
+
     private static List<String> withoutHistory(String dump) {
         return java.util.Arrays.stream(dump.split("\n\n"))
                 .filter(part -> !part.contains("schema_history")).toList();
