@@ -24,8 +24,8 @@ public record Scope(String path) {
         for (int i = 0; i < segments.length; i++) {
             String problem = Names.problem(segments[i]);
             if (problem != null) {
-                throw new QuotaException.Invalid("scope", path,
-                        "has a bad segment, number " + (i + 1) + ": it " + problem);
+                throw new QuotaException.Invalid("scope", path, segments.length == 1 ? problem
+                        : "has a bad segment, number " + (i + 1) + ": it " + problem);
             }
         }
     }
