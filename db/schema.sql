@@ -319,7 +319,7 @@ comment on column pgquota.plan_limit.until_at is 'when the next version takes ov
 grant select on pgquota.plan_limit to pgquota_admin;
 grant select on pgquota.plan_limit to pgquota_app;
 
-CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, until_at, level, meter, per);
+CREATE INDEX plan_limit_in_force ON pgquota.plan_limit USING btree (plan, until_at);
 
 CREATE TRIGGER keep BEFORE DELETE OR UPDATE ON pgquota.plan_limit FOR EACH ROW EXECUTE FUNCTION pgquota.keep_version();
 

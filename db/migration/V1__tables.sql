@@ -119,8 +119,7 @@ create table pgquota.plan_limit (
   unique (plan, version, name),
   foreign key (plan, version) references pgquota.plan_version
 );
--- Of a version the limits lie in the order in which counters are locked.
-create index plan_limit_in_force on pgquota.plan_limit (plan, until_at, level, meter, per);
+create index plan_limit_in_force on pgquota.plan_limit (plan, until_at);
 comment on column pgquota.plan_limit.until_at is
   'when the next version takes over; the same as from_at if it never was in force';
 

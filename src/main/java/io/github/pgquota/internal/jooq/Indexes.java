@@ -34,5 +34,5 @@ public class Indexes {
     public static final Index LEDGER_AT = Internal.createIndex(DSL.name("ledger_at"), Ledger.LEDGER, new OrderField[] { Ledger.LEDGER.AT }, false);
     public static final Index LEDGER_REFUND = Internal.createIndex(DSL.name("ledger_refund"), Ledger.LEDGER, new OrderField[] { Ledger.LEDGER.TENANT, Ledger.LEDGER.REF }, false);
     public static final Index OPERATION_KEY_AT = Internal.createIndex(DSL.name("operation_key_at"), OperationKey.OPERATION_KEY, new OrderField[] { OperationKey.OPERATION_KEY.AT }, false);
-    public static final Index PLAN_LIMIT_IN_FORCE = Internal.createIndex(DSL.name("plan_limit_in_force"), PlanLimit.PLAN_LIMIT, new OrderField[] { PlanLimit.PLAN_LIMIT.PLAN, PlanLimit.PLAN_LIMIT.UNTIL_AT, PlanLimit.PLAN_LIMIT.LEVEL, PlanLimit.PLAN_LIMIT.METER, PlanLimit.PLAN_LIMIT.PER }, false);
+    public static final Index PLAN_LIMIT_IN_FORCE = Internal.createIndex(DSL.name("plan_limit_in_force"), PlanLimit.PLAN_LIMIT, new OrderField[] { PlanLimit.PLAN_LIMIT.PLAN, PlanLimit.PLAN_LIMIT.UNTIL_AT }, false);
 }
