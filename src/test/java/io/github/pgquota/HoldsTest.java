@@ -185,14 +185,15 @@ class HoldsTest {
     private record End(OperationId hold, String state, long charged, boolean replayed) {}
 
     /**
-     * Batches of short-lived holds; at the same moment settlers, releasers, extenders and consumers
-     * (who reap) are at them, in orders of their own, while some holds run out.
+     * Batches of short-lived holds, 3,000 in all; at the same moment settlers, releasers,
+     * extenders, consumers (who reap) and upkeep are at them, in orders of their own, while some
+     * run out.
      */
     @Test
     void settleExpiryAndReleaseRaceAndEachHoldEndsOnce() throws Exception {
         long seed = ThreadLocalRandom.current().nextLong();
         System.out.println("HoldsTest seed " + seed);
-        int batches = 25;
+        int batches = 75;
         int holds = 40;
         try (World world = World.create(8)) {
             world.plan("P", MESSAGES.capacity(100_000),
@@ -216,7 +217,7 @@ class HoldsTest {
 
     private static long race(Quotas quotas, List<OperationId> ids, long seed, List<End> ends)
             throws Exception {
-        return Callers.run(7, caller -> {
+        return Callers.run(8, caller -> {
             List<OperationId> order = new ArrayList<>(ids);
             Collections.shuffle(order, new Random(seed * 31 + caller));
             long consumed = 0;
@@ -227,6 +228,8 @@ class HoldsTest {
                     ends.add(end(id, quotas.release(id)));
                 } else if (caller == 5) {
                     extend(quotas, id);
+                } else if (caller == 6) {
+                    quotas.upkeep().runOnce(Duration.ofSeconds(1));
                 } else {
                     consumed += quotas.consume(Request.of("acme/u0").take("requests", 1))
                             .orThrow().granted().get("requests");
