@@ -430,7 +430,8 @@ class ReplayTest {
     }
 
     private String url() {
-        return database.url() + "?user=" + TestDatabase.server().user()
+        String url = database.url();
+        return url + (url.contains("?") ? "&" : "?") + "user=" + TestDatabase.server().user()
                 + "&password=" + TestDatabase.server().password();
     }
 
