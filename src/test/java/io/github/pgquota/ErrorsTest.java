@@ -514,11 +514,12 @@ class ErrorsTest {
     void aRefusedLogInOrAMissingRightIsForbidden() throws Exception {
         try (World world = World.with(MESSAGES)) {
             String role = "pgquota_nobody_" + ProcessHandle.current().pid();
-            world.execute("create role " + role + " login");
+            world.execute("create role " + role + " login password 'x'");
             try {
                 PGSimpleDataSource stranger = new PGSimpleDataSource();
                 stranger.setURL(world.database().url());
                 stranger.setUser(role);
+                stranger.setPassword("x");
                 try (Quotas quotas = Quotas.on(stranger).build()) {
                     assertThrows(QuotaException.Forbidden.class, () -> quotas.consume(CALL));
                     assertThrows(QuotaException.Forbidden.class,
