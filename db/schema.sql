@@ -291,14 +291,8 @@ CASE
     ELSE NULL::bigint
 END) stored,
   mode text collate "C" not null,
-  stop bigint generated always as (COALESCE(
-CASE
-    WHEN ((mode = 'enforce'::text) AND (overage IS NOT NULL)) THEN ((capacity)::bigint + LEAST((overage)::bigint, '4611686018427387903'::bigint))
-    ELSE NULL::bigint
-END, '9223372036854775807'::bigint)) stored,
   billed boolean not null,
   thresholds integer[] default '{}'::integer[] not null,
-  quiet_below numeric generated always as ((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) stored,
   calm bigint generated always as ((LEAST((capacity)::numeric, (ceil((((capacity)::numeric * (thresholds[1])::numeric) / (100)::numeric)) - (1)::numeric), ('9223372036854775807'::bigint)::numeric))::bigint) stored,
   leads boolean default false not null,
   alone boolean default false not null,
@@ -1684,7 +1678,7 @@ CREATE OR REPLACE FUNCTION pgquota.keep_version()
  LANGUAGE plpgsql
 AS $function$
 declare
-  v_may constant text[] := '{until_at,ceiling,stop,quiet_below,calm}'; -- from the second on computed later
+  v_may constant text[] := '{until_at,ceiling,calm}'; -- the last two are computed after this
 begin
   if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;
@@ -1717,7 +1711,8 @@ AS $function$
   select case when p_state is null then a.amount else 0 end,
          case when p_state is null then 0 else a.amount end,
          (c.billed and p_state is null)::int,
-         case when p_verb = 'record' then 9223372036854775807 else l.stop end, l.calm, l.thresholds,
+         case when p_verb <> 'record' and l.mode = 'enforce' and l.ceiling is not null then l.ceiling
+              else 9223372036854775807 end, l.calm, l.thresholds,
          p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
          c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904
            and a.amount <= 9223372036854775807 - c.used - c.held,
@@ -2487,8 +2482,8 @@ CREATE OR REPLACE FUNCTION pgquota.version_limits(p_plan text, p_version integer
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,stop,quiet_below,
-                                            calm,leads,alone,shared}'::text[]
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,calm,leads,
+                                            alone,shared}'::text[]
                             order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version

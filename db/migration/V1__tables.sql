@@ -96,16 +96,10 @@ create table pgquota.plan_limit (
   ceiling bigint generated always as (
     case when overage is not null then capacity + least(overage, 4611686018427387903) end) stored,
   mode text collate "C" not null check (mode in ('enforce', 'observe', 'off')),
-  -- what used and held may come to before a request is refused
-  stop bigint generated always as (
-    coalesce(case when mode = 'enforce' and overage is not null
-                  then capacity + least(overage, 4611686018427387903) end, 9223372036854775807)) stored,
   billed boolean not null,
   thresholds int[] not null default '{}'
     check (cardinality(thresholds) <= 16 and 0 < all (thresholds) and 1000 >= all (thresholds)),
-  -- usage below this reaches no threshold; thresholds are sorted
-  quiet_below numeric generated always as (capacity::numeric * thresholds[1] / 100) stored,
-  -- up to here used and held may come, and nothing is to be told of it
+  -- up to here used and held may come, and nothing is to be told of it; thresholds are sorted
   calm bigint generated always as (
     least(capacity, ceil(capacity::numeric * thresholds[1] / 100) - 1, 9223372036854775807)::bigint) stored,
   -- the first limit that counts its meter, from the tenant down: if any applies to a scope, this one does

@@ -1049,7 +1049,8 @@ as $$
   select case when p_state is null then a.amount else 0 end,
          case when p_state is null then 0 else a.amount end,
          (c.billed and p_state is null)::int,
-         case when p_verb = 'record' then 9223372036854775807 else l.stop end, l.calm, l.thresholds,
+         case when p_verb <> 'record' and l.mode = 'enforce' and l.ceiling is not null then l.ceiling
+              else 9223372036854775807 end, l.calm, l.thresholds,
          p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
          c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904
            and a.amount <= 9223372036854775807 - c.used - c.held,

@@ -48,8 +48,8 @@ create trigger audit after insert or update or delete on pgquota.setting
 create function pgquota.version_limits(p_plan text, p_version int) returns jsonb
   language sql stable
 as $$
-  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,stop,quiet_below,
-                                            calm,leads,alone,shared}'::text[]
+  select coalesce(jsonb_agg(to_jsonb(l) - '{plan,version,ord,from_at,until_at,ceiling,calm,leads,
+                                            alone,shared}'::text[]
                             order by l.ord), '[]')
     from pgquota.plan_limit l
    where l.plan = p_plan and l.version = p_version
@@ -91,7 +91,7 @@ create function pgquota.keep_version() returns trigger
   language plpgsql
 as $$
 declare
-  v_may constant text[] := '{until_at,ceiling,stop,quiet_below,calm}'; -- from the second on computed later
+  v_may constant text[] := '{until_at,ceiling,calm}'; -- the last two are computed after this
 begin
   if tg_op = 'UPDATE' and tg_table_name = 'plan_limit' and to_jsonb(new) - v_may = to_jsonb(old) - v_may then
     return new;

@@ -78,9 +78,7 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
         }
         amounts.forEach((meter, amount) -> {
             Names.name("meter", meter);
-            if (amount < 0 || amount > Names.MOST) {
-                Names.amount("amount of " + meter, amount);
-            }
+            Names.amount("amount of " + meter, amount);
         });
         if (amounts.size() <= 1) {
             return Map.copyOf(amounts);

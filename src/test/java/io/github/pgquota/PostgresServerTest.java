@@ -53,9 +53,7 @@ class PostgresServerTest {
     @Test
     void aBorrowedServerKeepsRunningAndLosesOnlyWhatWasCreated() throws SQLException {
         PostgresServer owner = TestDatabase.server();
-        String plain = owner.url("postgres");
-        String url = plain + (plain.contains("?") ? "&" : "?") + "user=" + owner.user()
-                + "&password=" + owner.password();
+        String url = owner.loginUrl("postgres");
         String named = "select count(*) from pg_database where datname = 'pgquota_borrowed'";
         try (PostgresServer server = PostgresServer.start(url)) {
             server.createDatabase("pgquota_borrowed", null);

@@ -32,9 +32,9 @@ final class Store {
     private Store() {}
 
     private static String applyOne(int amounts) {
-        return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, array["
-                + String.join(", ", Collections.nCopies(amounts, "?")) + "]::text[], array["
-                + String.join(", ", Collections.nCopies(amounts, "?")) + "]::bigint[])";
+        String places = String.join(", ", Collections.nCopies(amounts, "?"));
+        return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, array[" + places
+                + "]::text[], array[" + places + "]::bigint[])";
     }
 
     /**

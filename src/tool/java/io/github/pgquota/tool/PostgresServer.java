@@ -109,6 +109,12 @@ public final class PostgresServer implements AutoCloseable {
                 "$1/" + Matcher.quoteReplacement(database));
     }
 
+    /** The same with the superuser's name and password in it. */
+    public String loginUrl(String database) {
+        String url = url(database);
+        return url + (url.contains("?") ? "&" : "?") + "user=" + user + "&password=" + password;
+    }
+
     /** A superuser's name. */
     public String user() {
         return user;

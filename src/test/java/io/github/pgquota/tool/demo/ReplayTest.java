@@ -430,9 +430,7 @@ class ReplayTest {
     }
 
     private String url() {
-        String url = database.url();
-        return url + (url.contains("?") ? "&" : "?") + "user=" + TestDatabase.server().user()
-                + "&password=" + TestDatabase.server().password();
+        return TestDatabase.server().loginUrl(database.name());
     }
 
     private int run(List<String> arguments) {

@@ -10,7 +10,6 @@ import io.github.pgquota.internal.jooq.Keys;
 import io.github.pgquota.internal.jooq.Pgquota;
 import io.github.pgquota.internal.jooq.tables.records.PlanLimitRecord;
 
-import java.math.BigDecimal;
 import java.time.OffsetDateTime;
 import java.util.Arrays;
 import java.util.Collection;
@@ -126,11 +125,6 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
     public final TableField<PlanLimitRecord, String> MODE = createField(DSL.name("mode"), SQLDataType.CLOB.nullable(false), this, "");
 
     /**
-     * The column <code>pgquota.plan_limit.stop</code>.
-     */
-    public final TableField<PlanLimitRecord, Long> STOP = createField(DSL.name("stop"), SQLDataType.BIGINT, this, "");
-
-    /**
      * The column <code>pgquota.plan_limit.billed</code>.
      */
     public final TableField<PlanLimitRecord, Boolean> BILLED = createField(DSL.name("billed"), SQLDataType.BOOLEAN.nullable(false), this, "");
@@ -139,11 +133,6 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
      * The column <code>pgquota.plan_limit.thresholds</code>.
      */
     public final TableField<PlanLimitRecord, Integer[]> THRESHOLDS = createField(DSL.name("thresholds"), SQLDataType.INTEGER.array().nullable(false).defaultValue(DSL.field(DSL.raw("'{}'::integer[]"), SQLDataType.INTEGER.array())), this, "");
-
-    /**
-     * The column <code>pgquota.plan_limit.quiet_below</code>.
-     */
-    public final TableField<PlanLimitRecord, BigDecimal> QUIET_BELOW = createField(DSL.name("quiet_below"), SQLDataType.NUMERIC, this, "");
 
     /**
      * The column <code>pgquota.plan_limit.calm</code>.

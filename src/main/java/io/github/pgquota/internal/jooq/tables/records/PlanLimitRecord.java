@@ -6,7 +6,6 @@ package io.github.pgquota.internal.jooq.tables.records;
 
 import io.github.pgquota.internal.jooq.tables.PlanLimit;
 
-import java.math.BigDecimal;
 import java.time.OffsetDateTime;
 
 import org.jooq.Record3;
@@ -206,129 +205,101 @@ public class PlanLimitRecord extends UpdatableRecordImpl<PlanLimitRecord> {
     }
 
     /**
-     * Setter for <code>pgquota.plan_limit.stop</code>.
-     */
-    public void setStop(Long value) {
-        set(13, value);
-    }
-
-    /**
-     * Getter for <code>pgquota.plan_limit.stop</code>.
-     */
-    public Long getStop() {
-        return (Long) get(13);
-    }
-
-    /**
      * Setter for <code>pgquota.plan_limit.billed</code>.
      */
     public void setBilled(Boolean value) {
-        set(14, value);
+        set(13, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.billed</code>.
      */
     public Boolean getBilled() {
-        return (Boolean) get(14);
+        return (Boolean) get(13);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.thresholds</code>.
      */
     public void setThresholds(Integer[] value) {
-        set(15, value);
+        set(14, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.thresholds</code>.
      */
     public Integer[] getThresholds() {
-        return (Integer[]) get(15);
-    }
-
-    /**
-     * Setter for <code>pgquota.plan_limit.quiet_below</code>.
-     */
-    public void setQuietBelow(BigDecimal value) {
-        set(16, value);
-    }
-
-    /**
-     * Getter for <code>pgquota.plan_limit.quiet_below</code>.
-     */
-    public BigDecimal getQuietBelow() {
-        return (BigDecimal) get(16);
+        return (Integer[]) get(14);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.calm</code>.
      */
     public void setCalm(Long value) {
-        set(17, value);
+        set(15, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.calm</code>.
      */
     public Long getCalm() {
-        return (Long) get(17);
+        return (Long) get(15);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.leads</code>.
      */
     public void setLeads(Boolean value) {
-        set(18, value);
+        set(16, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.leads</code>.
      */
     public Boolean getLeads() {
-        return (Boolean) get(18);
+        return (Boolean) get(16);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.alone</code>.
      */
     public void setAlone(Boolean value) {
-        set(19, value);
+        set(17, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.alone</code>.
      */
     public Boolean getAlone() {
-        return (Boolean) get(19);
+        return (Boolean) get(17);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.shared</code>.
      */
     public void setShared(Boolean value) {
-        set(20, value);
+        set(18, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.shared</code>.
      */
     public Boolean getShared() {
-        return (Boolean) get(20);
+        return (Boolean) get(18);
     }
 
     /**
      * Setter for <code>pgquota.plan_limit.message</code>.
      */
     public void setMessage(String value) {
-        set(21, value);
+        set(19, value);
     }
 
     /**
      * Getter for <code>pgquota.plan_limit.message</code>.
      */
     public String getMessage() {
-        return (String) get(21);
+        return (String) get(19);
     }
 
     // -------------------------------------------------------------------------
@@ -354,7 +325,7 @@ public class PlanLimitRecord extends UpdatableRecordImpl<PlanLimitRecord> {
     /**
      * Create a detached, initialised PlanLimitRecord
      */
-    public PlanLimitRecord(String plan, Integer version, Integer ord, OffsetDateTime fromAt, OffsetDateTime untilAt, String name, String meter, Integer level, String per, Long capacity, Long overage, Long ceiling, String mode, Long stop, Boolean billed, Integer[] thresholds, BigDecimal quietBelow, Long calm, Boolean leads, Boolean alone, Boolean shared, String message) {
+    public PlanLimitRecord(String plan, Integer version, Integer ord, OffsetDateTime fromAt, OffsetDateTime untilAt, String name, String meter, Integer level, String per, Long capacity, Long overage, Long ceiling, String mode, Boolean billed, Integer[] thresholds, Long calm, Boolean leads, Boolean alone, Boolean shared, String message) {
         super(PlanLimit.PLAN_LIMIT);
 
         setPlan(plan);
@@ -370,10 +341,8 @@ public class PlanLimitRecord extends UpdatableRecordImpl<PlanLimitRecord> {
         setOverage(overage);
         setCeiling(ceiling);
         setMode(mode);
-        setStop(stop);
         setBilled(billed);
         setThresholds(thresholds);
-        setQuietBelow(quietBelow);
         setCalm(calm);
         setLeads(leads);
         setAlone(alone);
