@@ -87,6 +87,11 @@ public interface Quotas extends Operations, AutoCloseable {
             return this;
         }
 
+        /** Makes every call a statement of its own. */
+        public Builder direct() {
+            return this;
+        }
+
         /** Builds it. Does not touch the database; {@link Schema#verify} does. */
         public Quotas build() {
             return new PgQuotas(dataSource, executor);
