@@ -16,7 +16,7 @@ import java.util.stream.IntStream;
 final class Store {
 
     private static final String APPLY =
-            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?)";
+            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?, null)";
 
     /**
      * The same for one change, by its number of amounts, of which a request has at most 16. Arrays
