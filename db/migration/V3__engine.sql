@@ -470,8 +470,9 @@ declare
   v_alerts pgquota.alert[];
 begin
   -- from 1 on, and in one dimension, as loops go
-  if ('[1:' || v_n || ']' = all (array[array_dims(p_verb), array_dims(p_scope), array_dims(p_key),
-                                       array_dims(p_ref), array_dims(p_ttl), array_dims(v_calls)])) is not true
+  if ('[1:' || v_n || ']' = all (array[
+         array_dims(p_verb), array_dims(p_scope), array_dims(p_key), array_dims(p_ref), array_dims(p_ttl),
+         array_dims(v_calls)])) is not true
      or array_position(p_verb, null) is not null or array_position(p_scope, null) is not null
      or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
      or (cardinality(p_change) = all (array[cardinality(p_meter), cardinality(p_amount)])) is not true
@@ -598,7 +599,8 @@ begin
         v_late[v_seen.change] := v_seen.late;
         v_was[v_seen.change] := v_seen.expires_at;
         v_expires[v_seen.change] := v_seen.expires_at;
-        v_state[v_seen.change] := case when v_verb = 'settle' then 'settled' when v_verb = 'extend' then 'open'
+        v_state[v_seen.change] := case when v_verb = 'settle' then 'settled'
+                                       when v_verb = 'extend' then 'open'
                                        when v_seen.late then 'expired' else 'released' end;
         if v_verb = 'extend' then
           v_expires[v_seen.change] := greatest(v_seen.expires_at, least(
@@ -623,7 +625,7 @@ begin
     select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
            count(distinct y.input), count(distinct y.change) filter (where y.proper)
       into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
-      from (select l as leg, l.change, l.input, 
+      from (select l as leg, l.change, l.input,
                    l.input is null or l.counter is not null and l.scope = p_scope[l.change] as proper,
                    case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
                    case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
@@ -903,22 +905,30 @@ begin
     else
       v_at := greatest(v_low, least(v_now, v_high - interval '1 microsecond'));
       -- The heart. Under locks what fits is known; else the guard is checked on the newest version of each
-      -- counter, which rivals may have changed since the look.
+      -- counter, which rivals may have changed since the look. A counter that fails it is updated too, as one
+      -- whose holds must be looked at: this locks all of them, in order, before any is locked again.
       with u as (
         update pgquota.counter c
-           set used = c.used + s.du, held = c.held + s.dh, entries = c.entries + s.de,
-               last_at = case when s.du <> 0 or s.dh <> 0 then greatest(c.last_at, v_at) else c.last_at end,
-               expiry_at = case when s.dh < 0 and c.held + s.dh = 0 and v_first is null then 'infinity'
-                                else least(c.expiry_at, v_first) end
+           set (used, held, entries, last_at, expiry_at) = (
+               select case when g.ok then c.used + s.du else c.used end,
+                      case when g.ok then c.held + s.dh else c.held end,
+                      case when g.ok then c.entries + s.de else c.entries end,
+                      case when g.ok and (s.du <> 0 or s.dh <> 0) then greatest(c.last_at, v_at)
+                           else c.last_at end,
+                      case when not g.ok then '-infinity'
+                           when s.dh < 0 and c.held + s.dh = 0 and v_first is null then 'infinity'
+                           else least(c.expiry_at, v_first) end
+                 from (select v_locked
+                              or c.expiry_at > v_now
+                                 and (not s.runs or c.current and c.end_at > pgquota.clock())
+                                 and -s.dh <= c.held and s.du + s.dh <= s.room - c.used - c.held as ok
+                       offset 0) g)
           from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_room, s_runs, s_place)
                  s (tenant, id, du, dh, de, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
-           and (v_locked
-                or c.expiry_at > v_now and (not s.runs or c.current and c.end_at > pgquota.clock())
-                   and -s.dh <= c.held and s.du + s.dh <= s.room - c.used - c.held)
-        returning s.place, c.used, c.held, c.entries, c.last_at)
-      select array_agg(u.place), array_agg(u.used), array_agg(u.held), array_agg(u.entries),
-             array_agg(u.last_at), greatest(v_at, max(u.last_at))
+        returning s.place, c.used, c.held, c.entries, c.last_at, c.expiry_at > '-infinity' as ok)
+      select array_agg(u.place) filter (where u.ok), array_agg(u.used), array_agg(u.held),
+             array_agg(u.entries), array_agg(u.last_at), greatest(v_at, max(u.last_at))
         into u_place, u_used, u_held, u_entries, u_last, v_at
         from (select * from u order by u.place) u;
       v_count := coalesce(cardinality(u_place), 0);
@@ -1047,8 +1057,8 @@ begin
                                    where q.key is not null and q.op is not null);
       end if;
       if v_held then
-        -- Under the locks of its counters a hold stands still: what it took tells whether it is still open, and
-        -- has not been extended.
+        -- Under the locks of its counters a hold stands still: what it took tells whether it is still open,
+        -- and has not been extended.
         with m as materialized (
           select i.tenant, i.counter, i.expires_at, i.hold
             from unnest(v_legs) with ordinality l
@@ -1121,7 +1131,8 @@ begin
       select split_part(a.scope, '/', 1), a.at,
              case when a.times = 1 then a.operation
                   else pgquota.next_operation(a.operation, a.times - n.more - 1) end,
-             a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount, p_ref[a.change]
+             a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount,
+             p_ref[a.change]
         from unnest(v_answers) a
        cross join lateral (
              select case p_verb[a.change] when 'refund' then - a.granted else a.granted end as amount) d
@@ -1351,7 +1362,8 @@ begin
       end if;
       if cardinality(p_meter) = 1 then
         select * into v_part
-          from pgquota.look(p_verb, p_scope, p_meter, p_amount, p_times, v_state, v_expires, v_now) k where k.alone;
+          from pgquota.look(p_verb, p_scope, p_meter, p_amount, p_times, v_state, v_expires, v_now) k
+         where k.alone;
       end if;
       if v_part.alone then
         v_parts := array[v_part];
