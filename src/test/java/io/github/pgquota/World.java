@@ -32,7 +32,7 @@ final class World implements AutoCloseable {
     private final TestDatabase database = TestDatabase.create();
     private final HikariDataSource pool;
     private final Quotas quotas;
-    /** What looks at the tables, when it does not; to log in for each look takes longer than it. */
+    /** Those that look at the tables, between two looks: to log in takes longer than to look. */
     private final Queue<Connection> idle = new ConcurrentLinkedQueue<>();
     private final String clock;
     private boolean steppedBack;
@@ -61,7 +61,7 @@ final class World implements AutoCloseable {
     /** Empties it: nobody has limits, nothing was counted, settings and clock are as at first. */
     World clear() {
         execute(clock);
-        // for plans never go, and with a trace of each row that goes in the audit
+        // plans are never deleted, say the triggers, and what is deleted is audited: not here
         execute("""
                 do $$
                 begin
@@ -149,13 +149,13 @@ final class World implements AutoCloseable {
 
     /** Runs a statement in a transaction of its own, as the superuser. */
     int execute(String sql, @Nullable Object... values) {
-        return with(sql, values,
+        return statement(sql, values,
                 statement -> statement.execute() ? 0 : statement.getUpdateCount());
     }
 
     /** The rows of a query, each with its columns joined by blanks. */
     List<String> rows(String sql, @Nullable Object... values) {
-        return with(sql, values, statement -> {
+        return statement(sql, values, statement -> {
             List<String> rows = new ArrayList<>();
             try (ResultSet r = statement.executeQuery()) {
                 while (r.next()) {
@@ -172,7 +172,7 @@ final class World implements AutoCloseable {
 
     /** The single value of a query. */
     <T> T one(Class<T> type, String sql, @Nullable Object... values) {
-        return with(sql, values, statement -> {
+        return statement(sql, values, statement -> {
             try (ResultSet r = statement.executeQuery()) {
                 r.next();
                 return r.getObject(1, type);
@@ -180,21 +180,22 @@ final class World implements AutoCloseable {
         });
     }
 
+    /** What is done with a statement. */
     private interface Work<T> {
-        T on(PreparedStatement statement) throws SQLException;
+        T with(PreparedStatement statement) throws SQLException;
     }
 
-    private <T> T with(String sql, @Nullable Object[] values, Work<T> work) {
-        Connection connection = idle.poll();
+    private <T> T statement(String sql, @Nullable Object[] values, Work<T> work) {
         try {
+            Connection connection = idle.poll();
             connection = connection == null ? database.connection() : connection;
             try (PreparedStatement statement = connection.prepareStatement(sql)) {
                 for (int i = 0; i < values.length; i++) {
                     statement.setObject(i + 1, values[i]);
                 }
-                T result = work.on(statement);
-                idle.add(connection); // one that has failed is not used again
-                return result;
+                return work.with(statement);
+            } finally {
+                idle.add(connection);
             }
         } catch (SQLException e) {
             throw new IllegalStateException(e.getMessage(), e);
