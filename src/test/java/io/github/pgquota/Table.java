@@ -32,8 +32,9 @@ import org.jspecify.annotations.Nullable;
  * What is not named must not be so. {@code denied} with the names of the limits that refused and
  * {@code retry} with a time or never. Or the kind of an exception and its field.
  *
- * <p>Last, what the database holds then: {@code used} and {@code held} of all counters, or of those
- * of the scope, meter and window (from 1) that are named before; several are set apart by commas.
+ * <p>Last, what the database holds then: {@code used} and {@code held} of all counters of acme, or
+ * of those of the scope, meter and window (from 1) that are named before; several are set apart by
+ * commas.
  */
 final class Table {
 
