@@ -58,7 +58,8 @@ class MalformedCallTest {
         "'settle', 'acme', null, HOLD, null, '{requests}', '{null}'",
         "'settle', 'acme', null, HOLD, null, '{requests,requests}', '{1,50}'",
         "'{{consume}}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
-        "'[0:0]={consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
+        "'[0:0]={consume}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null",
         "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{null}', '{1}', null",
         "'{consume}', '{acme}', '{null}', '{null}', '{null}', null, null, null, null",
         "'{reserve}', '{acme}', '{null}', '{null}', '{9}', '{1}', '{requests}', null, null",
@@ -75,9 +76,11 @@ class MalformedCallTest {
         "'consume', 'acme', null, null, null, '{requests}', '{2305843009213693953}', 2",
         "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', '{null}'",
         "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', '{1,1}'",
-        "'{consume}', '{acme,acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
+        "'{consume}', '{acme,acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null",
         "'{consume}', '{acme}', '{null,k}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
-        "'{consume}', '{acme}', '{null}', '{null}', '{null}', '[0:0]={1}', '{requests}', '{1}', null",
+        "'{consume}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '[0:0]={1}', '{requests}', '{1}', null",
         "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', null"})
     void isRefused(String arguments) {
         String call = "select status from pgquota.apply(" + arguments
@@ -94,7 +97,8 @@ class MalformedCallTest {
     void aCheckDoesNotTakeTheKeyOfAConsumeBehindIt() {
         assertThat(world.rows("select status, replayed from pgquota.apply('{check,consume}', "
                 + "'{acme,acme}', '{k,k}', '{null,null}', '{null,null}', '{1,2}', "
-                + "'{requests,requests}', '{1,1}', null)")).containsExactly("granted f", "granted f");
+                + "'{requests,requests}', '{1,1}', null)"))
+                .containsExactly("granted f", "granted f");
     }
 
     @Test
