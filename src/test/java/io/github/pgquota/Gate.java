@@ -1,6 +1,7 @@
 package io.github.pgquota;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
@@ -14,7 +15,10 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
@@ -111,6 +115,44 @@ final class Gate {
     static boolean isQueued(Thread caller) {
         Object reason = LockSupport.getBlocker(caller);
         return reason != null && reason.getClass().getSimpleName().equals("Waiting");
+    }
+
+    /** A caller that waits for its answer. */
+    static final class Caller extends FutureTask<Decision> {
+        private @Nullable Thread thread;
+
+        private Caller(Operations quotas, Request request) {
+            super(() -> quotas.consume(request));
+        }
+
+        Thread thread() {
+            return java.util.Objects.requireNonNull(thread);
+        }
+
+        /** What the call threw. */
+        <E extends Throwable> E failure(Class<E> kind) {
+            return kind.cast(assertThrows(ExecutionException.class,
+                    () -> get(30, TimeUnit.SECONDS)).getCause());
+        }
+    }
+
+    /** A call on a thread of its own, which waits in the queue when this returns. */
+    static Caller call(Operations quotas, Request request) {
+        Caller caller = new Caller(quotas, request);
+        caller.thread = new Thread(caller, "caller");
+        caller.thread.start();
+        awaitQueued(caller.thread);
+        return caller;
+    }
+
+    /** What came of each: the simple names of decisions and exceptions. */
+    static List<String> outcomes(List<? extends CompletableFuture<?>> calls) throws Exception {
+        List<String> outcomes = new ArrayList<>();
+        for (CompletableFuture<?> call : calls) {
+            outcomes.add(call.handle((answer, e) -> (e == null ? answer : e).getClass()
+                    .getSimpleName()).get(30, TimeUnit.SECONDS));
+        }
+        return outcomes;
     }
 
     static org.awaitility.core.ConditionFactory await() {
