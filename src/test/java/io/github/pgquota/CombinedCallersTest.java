@@ -46,8 +46,7 @@ class CombinedCallersTest {
 
     @AfterEach
     void proof() {
-        gate.open();
-        quotas.close();
+        gate.close();
         world.proof();
         world.close();
     }
@@ -79,114 +78,108 @@ class CombinedCallersTest {
 
     @Test
     void aFullQueueRefusesAndChargesNothing() throws Exception {
-        try (Quotas few = gate.quotas(ONE.longestQueue(4))) {
-            CompletableFuture<Decision> blocker = gate.block(few);
-            List<CompletableFuture<Decision>> taken = List.of(few.async().consume(CALL),
-                    few.async().consume(CALL), few.async().consume(nth("beta", 0)));
-            for (QuotaException.Overloaded e : List.of(
-                    failure(QuotaException.Overloaded.class, few.async().consume(CALL)),
-                    assertThrows(QuotaException.Overloaded.class, () -> few.consume(CALL)))) {
-                assertThat(e.bound() + " " + e.value()).isEqualTo("longestQueue 4");
-            }
-            CompletableFuture<Decision> last = few.async().consume(nth("gamma", 0));
-            assertThat(failure(QuotaException.Overloaded.class, few.async().consume(
-                    nth("delta", 0)))).hasMessageContaining("longestQueue = 4");
-            gate.open();
-            assertThat(Gate.outcomes(taken)).containsOnly("Granted");
-            assertThat(get(blocker).isGranted()).isTrue();
-            assertThat(failure(QuotaException.UnknownTenant.class, last)).isNotNull();
-            assertThat(few.consume(CALL).isGranted()).as("once there is room").isTrue();
+        Quotas few = gate.quotas(ONE.longestQueue(4));
+        CompletableFuture<Decision> blocker = gate.block(few);
+        List<CompletableFuture<Decision>> taken = List.of(few.async().consume(CALL),
+                few.async().consume(CALL), few.async().consume(nth("beta", 0)));
+        for (QuotaException.Overloaded e : List.of(
+                failure(QuotaException.Overloaded.class, few.async().consume(CALL)),
+                assertThrows(QuotaException.Overloaded.class, () -> few.consume(CALL)))) {
+            assertThat(e.bound() + " " + e.value()).isEqualTo("longestQueue 4");
         }
+        CompletableFuture<Decision> last = few.async().consume(nth("gamma", 0));
+        assertThat(failure(QuotaException.Overloaded.class, few.async().consume(
+                nth("delta", 0)))).hasMessageContaining("longestQueue = 4");
+        gate.open();
+        assertThat(Gate.outcomes(taken)).containsOnly("Granted");
+        assertThat(get(blocker).isGranted()).isTrue();
+        assertThat(failure(QuotaException.UnknownTenant.class, last)).isNotNull();
+        assertThat(few.consume(CALL).isGranted()).as("once there is room").isTrue();
         assertThat(used()).isEqualTo(4);
     }
 
     @Test
     void aTenantAloneMayHaveHalfThePlacesAndOthersShareTheRest() throws Exception {
-        try (Quotas few = gate.quotas(ONE.longestQueue(100))) {
-            gate.block(few);
-            List<CompletableFuture<Decision>> flood = new ArrayList<>();
-            List<CompletableFuture<Decision>> other = new ArrayList<>();
-            for (int i = 0; i < 80; i++) {
-                flood.add(few.async().consume(nth("acme", i)));
-            }
-            for (int i = 0; i < 80; i++) {
-                other.add(few.async().consume(nth("beta", i)));
-            }
-            gate.open();
-            assertThat(Gate.outcomes(flood)).filteredOn("Granted"::equals).hasSize(50);
-            assertThat(Gate.outcomes(other)).filteredOn("Granted"::equals).hasSize(25);
-            assertThat(Gate.outcomes(other).subList(25, 80)).containsOnly("Overloaded");
+        Quotas few = gate.quotas(ONE.longestQueue(100));
+        gate.block(few);
+        List<CompletableFuture<Decision>> flood = new ArrayList<>();
+        List<CompletableFuture<Decision>> other = new ArrayList<>();
+        for (int i = 0; i < 80; i++) {
+            flood.add(few.async().consume(nth("acme", i)));
         }
+        for (int i = 0; i < 80; i++) {
+            other.add(few.async().consume(nth("beta", i)));
+        }
+        gate.open();
+        assertThat(Gate.outcomes(flood)).filteredOn("Granted"::equals).hasSize(50);
+        assertThat(Gate.outcomes(other)).filteredOn("Granted"::equals).hasSize(25);
+        assertThat(Gate.outcomes(other).subList(25, 80)).containsOnly("Overloaded");
         assertThat(used()).isEqualTo(75);
     }
 
     @Test
     void aFloodOfOneTenantDoesNotKeepAnothersCallsWaiting() throws Exception {
         int calls = 10_000;
-        try (Quotas flooded = gate.quotas(ONE.largestBatch(100))) {
-            CompletableFuture<Decision> blocker = gate.block(flooded);
-            List<CompletableFuture<Decision>> flood = new ArrayList<>();
-            for (int i = 0; i < calls; i++) {
-                flood.add(flooded.async().consume(nth("acme", i)));
-            }
-            Gate.Caller blocking = Gate.call(flooded, nth("beta", 0));
-            CompletableFuture<Decision> async = flooded.async().consume(nth("beta", 1));
-            gate.letOne();
-            gate.letOne();
-            assertThat(get(blocking).isGranted() && get(async).isGranted()).isTrue();
-            assertThat(get(blocker).isGranted()).isTrue();
-            assertThat(flood).filteredOn(CompletableFuture::isDone).hasSizeLessThan(100);
-            assertThat(gate.statements()).hasSizeLessThanOrEqualTo(3)
-                    .element(1).isEqualTo("consume" + " consume".repeat(99));
-            gate.open();
-            assertThat(Gate.outcomes(flood)).containsOnly("Granted");
-            assertThat(gate.statements()).hasSize(1 + (calls + 2 + 99) / 100);
+        Quotas flooded = gate.quotas(ONE.largestBatch(100));
+        CompletableFuture<Decision> blocker = gate.block(flooded);
+        List<CompletableFuture<Decision>> flood = new ArrayList<>();
+        for (int i = 0; i < calls; i++) {
+            flood.add(flooded.async().consume(nth("acme", i)));
         }
+        Gate.Caller blocking = Gate.call(flooded, nth("beta", 0));
+        CompletableFuture<Decision> async = flooded.async().consume(nth("beta", 1));
+        gate.letOne();
+        gate.letOne();
+        assertThat(get(blocking).isGranted() && get(async).isGranted()).isTrue();
+        assertThat(get(blocker).isGranted()).isTrue();
+        assertThat(flood).filteredOn(CompletableFuture::isDone).hasSizeLessThan(100);
+        assertThat(gate.statements()).hasSizeLessThanOrEqualTo(3)
+                .element(1).isEqualTo("consume" + " consume".repeat(99));
+        gate.open();
+        assertThat(Gate.outcomes(flood)).containsOnly("Granted");
+        assertThat(gate.statements()).hasSize(1 + (calls + 2 + 99) / 100);
         assertThat(used()).isEqualTo(calls + 2);
     }
 
     @Test
     void whoHasWaitedTooLongIsToldSoAndNeverCharged() throws Exception {
-        Duration wait = Duration.ofMillis(100);
-        try (Quotas hasty = gate.quotas(ONE.longestWait(wait))) {
-            CompletableFuture<Decision> blocker = gate.block(hasty);
-            List<CompletableFuture<Decision>> calls = List.of(hasty.async().consume(CALL),
-                    hasty.async().consume(nth("beta", 1)), hasty.async().consume(CALL));
-            Gate.Caller blocking = Gate.call(hasty, CALL);
-            List<QuotaException.Overloaded> told = new ArrayList<>();
-            told.add(blocking.failure(QuotaException.Overloaded.class));
-            for (CompletableFuture<Decision> call : calls) {
-                told.add(failure(QuotaException.Overloaded.class, call));
-            }
-            assertThat(told).extracting(e -> e.bound() + " " + e.value())
-                    .containsOnly("longestWait PT0.1S");
-            // the next one that waits is looked after too
-            assertThat(failure(QuotaException.Overloaded.class, hasty.async().consume(CALL)))
-                    .isNotNull();
-            gate.open();
-            assertThat(get(blocker).isGranted()).as("it was under way").isTrue();
-            assertThat(hasty.consume(CALL).isGranted()).isTrue();
+        Duration wait = Duration.ofMillis(300);
+        Quotas hasty = gate.quotas(ONE.longestWait(wait));
+        CompletableFuture<Decision> blocker = gate.block(hasty);
+        List<CompletableFuture<Decision>> calls = List.of(hasty.async().consume(CALL),
+                hasty.async().consume(nth("beta", 1)), hasty.async().consume(CALL));
+        Gate.Caller blocking = Gate.call(hasty, CALL);
+        List<QuotaException.Overloaded> told = new ArrayList<>();
+        told.add(blocking.failure(QuotaException.Overloaded.class));
+        for (CompletableFuture<Decision> call : calls) {
+            told.add(failure(QuotaException.Overloaded.class, call));
         }
+        assertThat(told).extracting(e -> e.bound() + " " + e.value())
+                .containsOnly("longestWait PT0.3S");
+        // the next one that waits is looked after too
+        assertThat(failure(QuotaException.Overloaded.class, hasty.async().consume(CALL)))
+                .isNotNull();
+        gate.open();
+        assertThat(get(blocker).isGranted()).as("it was under way").isTrue();
+        assertThat(hasty.consume(CALL).isGranted()).isTrue();
         assertThat(used()).isEqualTo(1);
     }
 
     /** Told on the thread that looks for them, whatever is done then: it must hold no lock. */
     @Test
     void whoIsToldThatItWaitedTooLongMayCallAgain() throws Exception {
-        try (Quotas own = Quotas.on(gate.dataSource()).executor(Runnable::run)
-                .combining(ONE.longestWait(Duration.ofMillis(100))).build()) {
-            gate.block(own);
-            CompletableFuture<Decision> again = own.async().consume(CALL).handle((none, e) -> {
-                Gate.Caller blocking = Gate.call(own, CALL);
-                gate.open();
-                try {
-                    return get(blocking);
-                } catch (Exception unexpected) {
-                    throw new IllegalStateException(unexpected);
-                }
-            });
-            assertThat(get(again).isGranted()).isTrue();
-        }
+        Quotas own = gate.quotas(ONE.longestWait(Duration.ofSeconds(1)), Runnable::run);
+        gate.block(own);
+        CompletableFuture<Decision> again = own.async().consume(CALL).handle((none, e) -> {
+            Gate.Caller blocking = Gate.call(own, CALL);
+            gate.open();
+            try {
+                return get(blocking);
+            } catch (Exception unexpected) {
+                throw new IllegalStateException(unexpected);
+            }
+        });
+        assertThat(get(again).isGranted()).isTrue();
         assertThat(used()).isEqualTo(1);
     }
 
@@ -308,19 +301,17 @@ class CombinedCallersTest {
 
     @Test
     void futuresAreCompletedOnThreadsThatSendNothingUnlessAsked() throws Exception {
-        try (Quotas own = Quotas.on(gate.dataSource()).executor(Runnable::run).combining(ONE)
-                .build()) {
-            for (Quotas each : List.of(quotas, own)) {
-                gate.block(each);
-                CompletableFuture<String> thread = each.async().consume(CALL)
-                        .thenApply(d -> Thread.currentThread().getName());
-                CompletableFuture<String> failed = each.async().consume(nth("nobody", 0))
-                        .handle((none, e) -> Thread.currentThread().getName());
-                gate.open();
-                String expected = each == own ? COMBINER : "pgquota-async";
-                assertThat(get(thread)).isEqualTo(expected);
-                assertThat(get(failed)).isEqualTo(expected);
-            }
+        Quotas own = gate.quotas(ONE, Runnable::run);
+        for (Quotas each : List.of(quotas, own)) {
+            gate.block(each);
+            CompletableFuture<String> thread = each.async().consume(CALL)
+                    .thenApply(d -> Thread.currentThread().getName());
+            CompletableFuture<String> failed = each.async().consume(nth("nobody", 0))
+                    .handle((none, e) -> Thread.currentThread().getName());
+            gate.open();
+            String expected = each == own ? COMBINER : "pgquota-async";
+            assertThat(get(thread)).isEqualTo(expected);
+            assertThat(get(failed)).isEqualTo(expected);
         }
     }
 
@@ -353,17 +344,15 @@ class CombinedCallersTest {
                     throw new OutOfMemoryError("unable to create native thread");
                 });
         for (Executor executor : bad) {
-            try (Quotas own = Quotas.on(gate.dataSource()).executor(executor).combining(ONE)
-                    .build()) {
-                gate.block(own);
-                List<CompletableFuture<Decision>> calls = List.of(own.async().consume(CALL),
-                        own.async().consume(nth("beta", 0)), own.async().consume(CALL));
-                Gate.Caller blocking = Gate.call(own, CALL);
-                gate.open();
-                assertThat(Gate.outcomes(calls)).containsOnly("Granted");
-                assertThat(get(blocking).isGranted()).isTrue();
-                assertThat(own.consume(CALL).isGranted()).as("the place was given back").isTrue();
-            }
+            Quotas own = gate.quotas(ONE, executor);
+            gate.block(own);
+            List<CompletableFuture<Decision>> calls = List.of(own.async().consume(CALL),
+                    own.async().consume(nth("beta", 0)), own.async().consume(CALL));
+            Gate.Caller blocking = Gate.call(own, CALL);
+            gate.open();
+            assertThat(Gate.outcomes(calls)).containsOnly("Granted");
+            assertThat(get(blocking).isGranted()).isTrue();
+            assertThat(own.consume(CALL).isGranted()).as("the place was given back").isTrue();
         }
         assertThat(used()).isEqualTo(15);
     }

@@ -22,6 +22,7 @@ class CombinedContractTest extends ContractTest {
     /** These are statements of their own. */
     private static final Set<String> ALONE = Set.of("consumeAll", "balances");
 
+    private Gate gate;
     private int shared;
 
     @Override
@@ -32,13 +33,18 @@ class CombinedContractTest extends ContractTest {
 
     @Override
     Operations operations(World world) {
-        Gate gate = new Gate(world.pool());
+        gate = new Gate(world.pool());
         Quotas quotas = gate.quotas();
-        return through((verb, arguments) -> answer(gate, quotas, verb, arguments));
+        return through((verb, arguments) -> {
+            try {
+                return answer(quotas, verb, arguments);
+            } finally {
+                gate.open();
+            }
+        });
     }
 
-    private Object answer(Gate gate, Quotas quotas, Method verb, Object... arguments)
-            throws Throwable {
+    private Object answer(Quotas quotas, Method verb, Object... arguments) throws Throwable {
         CompletableFuture<?> blocker = gate.block(quotas);
         CompletableFuture<?> before = CompletableFuture.allOf(
                 quotas.async().consume(DECOY), quotas.async().consume(DECOY));
@@ -72,6 +78,7 @@ class CombinedContractTest extends ContractTest {
 
     @AfterAll
     void callsDidShare() {
+        gate.close();
         assertThat(shared).isGreaterThan(500);
     }
 }

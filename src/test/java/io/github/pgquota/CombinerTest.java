@@ -42,9 +42,8 @@ class CombinerTest {
 
     @AfterEach
     void proof() {
-        gate.open();
+        gate.close();
         world.proof();
-        quotas.close();
         world.close();
     }
 
@@ -109,18 +108,17 @@ class CombinerTest {
 
     @Test
     void oneStatementIsFilledWhileAnotherIsUnderWay() throws Exception {
-        try (Quotas two = gate.quotas(Combining.standard())) {
-            CompletableFuture<Decision> blocker = gate.block(two);
-            CompletableFuture<Decision> other = two.async().consume(take("acme", 1));
-            Gate.await().until(() -> gate.statements().size() == 2);
-            List<CompletableFuture<Decision>> third = List.of(two.async().consume(take("acme", 2)),
-                    two.async().consume(take("acme", 3)));
-            assertThat(gate.statements()).as("no more than two at once").hasSize(2);
-            gate.open();
-            assertThat(Gate.outcomes(third)).containsOnly("Granted");
-            assertThat(get(blocker).isGranted() && get(other).isGranted()).isTrue();
-            assertThat(gate.statements()).containsExactly("consume", "consume", "consume consume");
-        }
+        Quotas two = gate.quotas(Combining.standard());
+        CompletableFuture<Decision> blocker = gate.block(two);
+        CompletableFuture<Decision> other = two.async().consume(take("acme", 1));
+        Gate.await().until(() -> gate.statements().size() == 2);
+        List<CompletableFuture<Decision>> third = List.of(two.async().consume(take("acme", 2)),
+                two.async().consume(take("acme", 3)));
+        assertThat(gate.statements()).as("no more than two at once").hasSize(2);
+        gate.open();
+        assertThat(Gate.outcomes(third)).containsOnly("Granted");
+        assertThat(get(blocker).isGranted() && get(other).isGranted()).isTrue();
+        assertThat(gate.statements()).containsExactly("consume", "consume", "consume consume");
     }
 
     @Test
@@ -269,34 +267,33 @@ class CombinerTest {
     /** What is lost is a reply if the statement was executed, else the request. */
     private void lost(boolean executed, Consumer<Proxy> lose) throws Exception {
         try (Proxy proxy = Proxy.to(world.database().url());
-                HikariDataSource pool = PostgresServer.pool(through(proxy, world), 2)) {
-            Gate far = new Gate(pool);
-            try (Quotas remote = far.quotas()) {
-                far.block(remote);
-                List<Request> requests = List.of(take("acme", 1).key("k1"), take("acme", 1),
-                        take("acme", 1), take("beta", 2).key("k2"), take("beta", 20).key("k3"));
-                List<CompletableFuture<Decision>> calls =
-                        requests.stream().map(r -> remote.async().consume(r)).toList();
-                Gate.Caller blocking = Gate.call(remote, take("acme", 3).key("k4"));
-                far.letOne();
-                Gate.await().until(() -> far.statements().size() == 2);
-                far.awaitHeld();
-                lose.accept(proxy);
-                far.open();
-                assertThat(Gate.outcomes(calls)).containsOnly("OutcomeUnknown");
-                assertThat(assertThrows(ExecutionException.class, blocking::get).getCause())
-                        .isInstanceOf(QuotaException.OutcomeUnknown.class);
-                assertThat(used()).isEqualTo(
-                        executed ? List.of("acme 6 0", "beta 2 0") : List.of());
-                List<Boolean> replayed = new ArrayList<>();
-                for (Request keyed : List.of(requests.get(0), requests.get(3),
-                        take("acme", 3).key("k4"))) {
-                    replayed.add(remote.consume(keyed).orThrow().replayed());
-                }
-                assertThat(remote.consume(requests.get(4)).isGranted()).as("denied").isFalse();
-                assertThat(replayed).containsOnly(executed);
-                assertThat(used()).containsExactly(executed ? "acme 6 0" : "acme 4 0", "beta 2 0");
+                HikariDataSource pool = PostgresServer.pool(through(proxy, world), 2);
+                Gate far = new Gate(pool)) {
+            Quotas remote = far.quotas();
+            far.block(remote);
+            List<Request> requests = List.of(take("acme", 1).key("k1"), take("acme", 1),
+                    take("acme", 1), take("beta", 2).key("k2"), take("beta", 20).key("k3"));
+            List<CompletableFuture<Decision>> calls =
+                    requests.stream().map(r -> remote.async().consume(r)).toList();
+            Gate.Caller blocking = Gate.call(remote, take("acme", 3).key("k4"));
+            far.letOne();
+            Gate.await().until(() -> far.statements().size() == 2);
+            far.awaitHeld();
+            lose.accept(proxy);
+            far.open();
+            assertThat(Gate.outcomes(calls)).containsOnly("OutcomeUnknown");
+            assertThat(assertThrows(ExecutionException.class, blocking::get).getCause())
+                    .isInstanceOf(QuotaException.OutcomeUnknown.class);
+            assertThat(used()).isEqualTo(
+                    executed ? List.of("acme 6 0", "beta 2 0") : List.of());
+            List<Boolean> replayed = new ArrayList<>();
+            for (Request keyed : List.of(requests.get(0), requests.get(3),
+                    take("acme", 3).key("k4"))) {
+                replayed.add(remote.consume(keyed).orThrow().replayed());
             }
+            assertThat(remote.consume(requests.get(4)).isGranted()).as("denied").isFalse();
+            assertThat(replayed).containsOnly(executed);
+            assertThat(used()).containsExactly(executed ? "acme 6 0" : "acme 4 0", "beta 2 0");
         }
     }
 

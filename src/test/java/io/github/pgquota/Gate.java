@@ -14,8 +14,11 @@ import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -29,7 +32,7 @@ import org.jspecify.annotations.Nullable;
  * The way to a database, on which statements can be held before they are sent. It tells what each
  * held: {@code consume*3 settle} are three equal calls, then another.
  */
-final class Gate {
+final class Gate implements AutoCloseable {
 
     private static final int OPEN = 1_000_000;
 
@@ -37,6 +40,7 @@ final class Gate {
     private final Semaphore way = new Semaphore(OPEN);
     private final List<String> statements = Collections.synchronizedList(new ArrayList<>());
     private final List<Thread> threads = Collections.synchronizedList(new ArrayList<>());
+    private final Queue<Quotas> made = new ConcurrentLinkedQueue<>();
     private final AtomicReference<@Nullable Throwable> failure = new AtomicReference<>();
 
     Gate(DataSource behind) {
@@ -48,13 +52,29 @@ final class Gate {
         return dataSource;
     }
 
-    /** Quotas that have at most one statement under way on this way. */
+    /** Quotas that have at most one statement under way; closed with this, as are the others. */
     Quotas quotas() {
         return quotas(Combining.standard().statements(1));
     }
 
     Quotas quotas(Combining combining) {
-        return Quotas.on(dataSource).combining(combining).build();
+        return add(Quotas.on(dataSource).combining(combining).build());
+    }
+
+    Quotas quotas(Combining combining, Executor executor) {
+        return add(Quotas.on(dataSource).combining(combining).executor(executor).build());
+    }
+
+    private Quotas add(Quotas quotas) {
+        made.add(quotas);
+        return quotas;
+    }
+
+    /** Lets all go first, so that a test that has failed ends. */
+    @Override
+    public void close() {
+        open();
+        made.forEach(Quotas::close);
     }
 
     /** From now on statements are held. */
@@ -107,9 +127,9 @@ final class Gate {
         return blocker;
     }
 
-    /** Waits until a caller of a blocking verb waits in the queue. */
+    /** Waits until a caller of a blocking verb waits in the queue, or has been answered. */
     static void awaitQueued(Thread caller) {
-        await().until(() -> isQueued(caller));
+        await().until(() -> isQueued(caller) || !caller.isAlive());
     }
 
     static boolean isQueued(Thread caller) {
