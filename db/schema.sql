@@ -551,7 +551,7 @@ begin
   return v_made;
 end $function$; -- owner pgquota_owner
 
-CREATE OR REPLACE FUNCTION pgquota.adjusted(p_tenant text, p_scope text, p_limit text, p_capacity bigint, p_now timestamp with time zone)
+CREATE OR REPLACE FUNCTION pgquota.adjusted(p_scope text, p_level integer, p_limit text, p_capacity bigint, p_now timestamp with time zone)
  RETURNS bigint
  LANGUAGE plpgsql
  STABLE
@@ -565,9 +565,9 @@ begin
          sum(a.capacity) filter (where a.kind = 'boost')
     into v_overrides, v_boost
     from pgquota.adjustment a
-   where a.tenant = p_tenant and a.limit_name = p_limit
+   where a.tenant = split_part(p_scope, '/', 1) and a.limit_name = p_limit
      and a.from_at <= p_now and a.until_at > p_now
-     and starts_with(p_scope || '/', a.scope || '/');
+     and starts_with(pgquota.cut(p_scope, p_level) || '/', a.scope || '/');
   if v_overrides is not null then
     p_capacity := v_overrides[1];
   end if;
@@ -811,7 +811,7 @@ declare
   v_keys text[];        -- tenant/key of each change
   v_twice boolean := false; -- a key comes more than once
   v_scopes text[];      -- null for a change that names a hold or an operation
-  v_inputs int := 0;    -- amounts that look for a limit
+  v_inputs int;         -- amounts that look for a limit
   i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
   i_to int[];
   i_take bigint[];      -- of each amount: what consume_up_to takes of it
@@ -915,31 +915,45 @@ begin
           or q.times > 1 and (q.key is not null or q.verb not in ('consume', 'record')) loop
     raise exception 'change %: % needs %', v_seen.ord, v_seen.verb, v_seen.needs using errcode = 'PQ001';
   end loop;
-  i_from := array_fill(1, array[v_n]);
-  i_to := array_fill(0, array[v_n]);
-  for j in 1 .. cardinality(p_change) loop
-    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1]
-       or p_amount[j] > 4611686018427387904 / v_calls[p_change[j]] then
-      raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
+  for v_seen in
+      select q.ord, q.change, q.meter,
+             q.change is null or q.change not between 1 and v_n or q.change < p_change[q.ord - 1]
+             or q.amount > 4611686018427387904 / v_calls[q.change] as wrong
+        from unnest(p_change, p_meter, p_amount) with ordinality q (change, meter, amount, ord)
+       where q.change is null or q.change not between 1 and v_n or q.change < p_change[q.ord - 1]
+          or q.amount > 4611686018427387904 / v_calls[q.change]
+          or q.change = p_change[q.ord - 1] and q.meter <= p_meter[q.ord - 1] collate "C" loop
+    if v_seen.wrong then
+      raise exception 'amount % belongs to change % of %', v_seen.ord, v_seen.change, v_n
+        using errcode = 'PQ001',
         hint = 'amounts are listed in the order of their changes, numbered from 1; up to 2^62 in all';
     end if;
-    if i_to[p_change[j]] = 0 then
-      i_from[p_change[j]] := j;
-    elsif p_meter[j] <= p_meter[j - 1] collate "C" then
-      raise exception 'change % names meter "%" twice or out of order', p_change[j], p_meter[j]
-        using errcode = 'PQ001', hint = 'the meters of a change are sorted, each named once';
-    end if;
-    i_to[p_change[j]] := j;
+    raise exception 'change % names meter "%" twice or out of order', v_seen.change, v_seen.meter
+      using errcode = 'PQ001', hint = 'the meters of a change are sorted, each named once';
   end loop;
-  select array_agg(case when q.ref is null then q.scope end order by q.ord) into v_scopes
-    from unnest(p_scope, p_ref) with ordinality q (scope, ref, ord);
+  v_scopes := p_scope;
+  v_inputs := cardinality(p_change);
+  if cardinality(array_remove(p_ref, null)) > 0 then
+    select array_agg(case when q.ref is null then q.scope end order by q.ord) into v_scopes
+      from unnest(p_scope, p_ref) with ordinality q (scope, ref, ord);
+    select count(*) into v_inputs from unnest(p_change) c where p_ref[c] is null;
+  end if;
+  if v_keyed or p_verb && '{reserve,settle,release,extend,refund}' then
+    i_from := array_fill(1, array[v_n]);
+    i_to := array_fill(0, array[v_n]);
+    for j in 1 .. cardinality(p_change) loop
+      if i_to[p_change[j]] = 0 then
+        i_from[p_change[j]] := j;
+      end if;
+      i_to[p_change[j]] := j;
+    end loop;
+  end if;
   if v_keyed then
     select array_agg(split_part(q.scope, '/', 1) || '/' || q.key order by q.ord),
            count(q.key) > count(distinct split_part(q.scope, '/', 1) || '/' || q.key)
       into v_keys, v_twice
       from unnest(p_scope, p_key) with ordinality q (scope, key, ord);
   end if;
-  select count(*) into v_inputs from unnest(p_change) c where p_ref[c] is null;
 
   loop
     if l_id is not null then
@@ -1340,7 +1354,8 @@ begin
           from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_room, s_runs, s_place)
                  s (tenant, id, du, dh, de, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
-        returning s.place, c.used, c.held, c.entries, c.last_at, c.expiry_at > '-infinity' as ok)
+        returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
+                  c.expiry_at > '-infinity' as ok)
       select array_agg(u.place) filter (where u.ok), array_agg(u.used), array_agg(u.held),
              array_agg(u.entries), array_agg(u.last_at), greatest(v_at, max(u.last_at))
         into u_place, u_used, u_held, u_entries, u_last, v_at
@@ -1811,10 +1826,8 @@ AS $function$
                      else 0 end as expired) x
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = q.tenant
-    left join lateral (select *
-                         from pgquota.limits(h.scope, coalesce(t.plan, z.default_plan), t.adjusted, p_now) r
-                        where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
-      on true
+    left join lateral pgquota.limits(h.scope, coalesce(t.plan, z.default_plan), t.adjusted, c.meter, p_now) r
+      on r.mode <> 'off' and r.scope = c.scope and r.per = c.per
    where q.wanted
 $function$; -- owner pgquota_owner
 
@@ -1896,23 +1909,24 @@ AS $function$
     from pgquota.setting z
 $function$; -- owner pgquota_owner
 
-CREATE OR REPLACE FUNCTION pgquota.limits(p_scope text, p_plan text, p_adjusted boolean, p_now timestamp with time zone)
+CREATE OR REPLACE FUNCTION pgquota.limits(p_scope text, p_plan text, p_adjusted boolean, p_meter text, p_now timestamp with time zone)
  RETURNS TABLE(ord integer, name text, meter text, scope text, mode text, per text, capacity bigint, ceiling bigint, billed boolean, thresholds integer[], message text)
  LANGUAGE sql
  STABLE
 AS $function$
-  select l.ord, l.name, l.meter, s.scope, l.mode, l.per, a.capacity,
+  select l.ord, l.name, l.meter, pgquota.cut(p_scope, l.level), l.mode, l.per,
+         case when p_adjusted
+              then pgquota.adjusted(p_scope, l.level, l.name, l.capacity, p_now) else l.capacity end,
          case when p_adjusted is not true then l.ceiling
-              when l.overage is not null then a.capacity + least(l.overage, 4611686018427387903) end,
+              when l.overage is not null
+              then pgquota.adjusted(p_scope, l.level, l.name, l.capacity, p_now)
+                   + least(l.overage, 4611686018427387903) end,
          l.billed, l.thresholds, l.message
     from pgquota.plan_limit l
-   cross join lateral (select pgquota.cut(p_scope, l.level) as scope) s
-   cross join lateral (
-         select case when p_adjusted
-                     then pgquota.adjusted(split_part(p_scope, '/', 1), s.scope, l.name, l.capacity, p_now)
-                     else l.capacity end as capacity) a
    where l.plan = p_plan and l.until_at > p_now and l.from_at <= p_now
      and l.level < cardinality(string_to_array(p_scope, '/'))
+     and (p_meter is null or l.meter = p_meter)
+  offset 0
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.look(p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_times integer, p_state text, p_expires timestamp with time zone, p_now timestamp with time zone)
@@ -2301,10 +2315,8 @@ AS $function$
                      else 0 end as give) d
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = q.tenant
-    left join lateral (select *
-                         from pgquota.limits(c.scope, coalesce(t.plan, z.default_plan), t.adjusted, p_now) r
-                        where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
-      on true
+    left join lateral pgquota.limits(c.scope, coalesce(t.plan, z.default_plan), t.adjusted, c.meter, p_now) r
+      on r.mode <> 'off' and r.scope = c.scope and r.per = c.per
    where q.verb = 'refund'
 $function$; -- owner pgquota_owner
 
@@ -2482,7 +2494,7 @@ AS $function$
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = split_part(p_scope[q.change], '/', 1)
    cross join lateral pgquota.limits(p_scope[q.change], coalesce(t.plan, z.default_plan), t.adjusted,
-                                     p_now) l
+                                     q.meter, p_now) l
     left join pgquota.counter c
       on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = l.scope
      and c.meter = l.meter and c.per = l.per and c.current
@@ -2499,7 +2511,6 @@ AS $function$
                                      where i.tenant = c.tenant and i.counter = c.id
                                        and i.expires_at <= p_now), 0)
                      else 0 end as expired) x
-   where l.meter = q.meter or q.meter is null
 $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.schema_version()
