@@ -1211,7 +1211,7 @@ begin
         end loop;
         if v_full is not null and v_times[v_seen.change] > 0 then
           if v_calls[v_seen.change] > 1 then
-            raise exception 'the counter of limit "%" cannot hold so much', v_full using errcode = 'PQ003',
+            raise exception 'the counter of limit "%" cannot hold so much', v_full using errcode = 'PQ004',
               hint = 'send the calls one by one';
           end if;
           v_status[v_seen.change] := 'counter_full';
