@@ -10,6 +10,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -27,13 +29,15 @@ import picocli.CommandLine.Spec;
         sortOptions = false)
 public final class Bench implements Callable<Integer> {
 
-    private static final List<String> SPECIAL = List.of("ledger", "scopes", "memory");
+    private static final List<String> SPECIAL = List.of("ledger", "scopes", "memory", "soak");
     private static final List<Long> LEDGERS = List.of(100_000L, 1_000_000L);
     private static final long LONG_LEDGER = 10_000_000L;
     private static final int MORE_SCOPES = 100;
     private static final double MOST_GROWTH = 2;
     private static final int WARM_UPS = 2;
     private static final int MANY = 512;
+    private static final Pattern PROCESSES = Pattern.compile("(.+)-([1-9])jvm");
+    private static final String HALF = "-half";
 
     @Spec
     private CommandSpec spec;
@@ -77,6 +81,10 @@ public final class Bench implements Callable<Integer> {
     @Option(names = "--calls", paramLabel = "N", defaultValue = "1000000",
             description = "Calls of row memory (default: ${DEFAULT-VALUE}).")
     private long calls;
+
+    @Option(names = "--minutes", paramLabel = "N", defaultValue = "20",
+            description = "Length of row soak (default: ${DEFAULT-VALUE}).")
+    private double minutes;
 
     @Option(names = "--redis", paramLabel = "URL",
             description = "A running Redis; otherwise redis-server is started.")
@@ -129,10 +137,11 @@ public final class Bench implements Callable<Integer> {
             throw new ParameterException(spec.commandLine(), "kinds are platform, virtual, async");
         }
         if (callers != null && callers < 1 || rtt != null && !(rtt >= 0)
-                || rounds < 1 || scopes < Stage.TENANTS || calls < 10 || !(seconds > 0)) {
+                || rounds < 1 || scopes < Stage.TENANTS || calls < 10 || !(seconds > 0)
+                || !(minutes > 0)) {
             throw new ParameterException(spec.commandLine(), "callers and rounds are at least 1,"
                     + " scopes at least " + Stage.TENANTS
-                    + ", calls at least 10, seconds above 0, rtt not below 0");
+                    + ", calls at least 10, seconds and minutes above 0, rtt not below 0");
         }
     }
 
@@ -147,6 +156,7 @@ public final class Bench implements Callable<Integer> {
             }
             ledger(stage);
             scopes(stage);
+            soak(stage);
             memory(stage);
         } catch (VoidRoundException e) {
             say("A round is void, so nothing was written. " + e.getMessage());
@@ -168,21 +178,46 @@ public final class Bench implements Callable<Integer> {
     }
 
     private void run(Stage stage, Row row) throws Exception {
-        List<Contender> contenders = new ArrayList<>();
+        Map<Line, Contender> contenders = new LinkedHashMap<>();
         for (Line line : row.lines()) {
             try {
-                contenders.add(door(stage, line.rttMillis()).contender(line, line.path()));
+                contenders.put(line, contender(stage, line, contenders));
             } catch (NotRunException e) {
                 targets.add("not run " + line + ": " + e.getMessage());
             }
         }
-        Map<Line, Series> measured = run(contenders);
+        stage.settleDown();
+        Map<Line, Series> measured;
+        try {
+            measured = run(List.copyOf(contenders.values()));
+        } finally {
+            contenders.values().forEach(Contender::close);
+        }
         for (Row.Goal goal : row.goals()) {
             Target target = goal.target(row, measured);
             if (target != null) {
                 targets.add(target.toString());
             }
         }
+    }
+
+    /** A path's name may end in how it is called, if not by all callers of this process. */
+    private Contender contender(Stage stage, Line line, Map<Line, Contender> before)
+            throws Exception {
+        Matcher processes = PROCESSES.matcher(line.path());
+        Door door = door(stage, line.rttMillis());
+        if (processes.matches()) {
+            Contender.Local here = door.contender(line.path(processes.group(1)));
+            return new Children(line, here, stage, Integer.parseInt(processes.group(2)));
+        }
+        if (line.path().endsWith(HALF)) {
+            Line whole = line.path(line.path().replace(HALF, ""));
+            if (before.get(whole) instanceof Contender.Local closed) {
+                return closed.half(line);
+            }
+            throw new NotRunException("its whole load is not measured before");
+        }
+        return door.contender(line);
     }
 
     private Door door(Stage stage, double rttMillis) throws Exception {
@@ -255,6 +290,16 @@ public final class Bench implements Callable<Integer> {
             double growth = readings.get(2).megabytes() - readings.get(0).megabytes();
             targets.add(Target.atMost(MOST_GROWTH, "MB more heap; " + words, Spread.of(growth))
                     .toString());
+        }
+    }
+
+    private void soak(Stage stage) throws Exception {
+        if (asked("soak", false)) {
+            List<Series> parts = new ArrayList<>();
+            Soak.run(stage.server(), callers(), path(), Duration.ofNanos(
+                            Math.round(minutes * 60e9)), spec.commandLine().getErr(), parts)
+                    .forEach(target -> targets.add(target.toString()));
+            parts.forEach(part -> lines.put(part.line(), part));
         }
     }
 

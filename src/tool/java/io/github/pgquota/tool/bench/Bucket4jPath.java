@@ -53,9 +53,8 @@ final class Bucket4jPath implements CallPath {
         plainProxy(Stage.ONE).tryConsume(1);
         plainProxy(Stage.FULL).tryConsume(SCARCE);
         // The others are what the first one is: a proxy would make some hundreds a second.
-        stage.execute("insert into " + table + " (id, state) select i, state from " + table
+        stage.load("insert into " + table + " (id, state) select i, state from " + table
                 + ", generate_series(0, " + (stage.scopes() - 1) + ") i where id = " + Stage.ONE);
-        stage.settleDown();
     }
 
     private BucketProxy plainProxy(int scope) {

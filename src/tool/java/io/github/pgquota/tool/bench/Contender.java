@@ -2,9 +2,7 @@ package io.github.pgquota.tool.bench;
 
 import java.time.Duration;
 import java.util.concurrent.CompletionStage;
-import java.util.function.DoubleSupplier;
 import java.util.function.IntSupplier;
-import org.jspecify.annotations.Nullable;
 
 /** One line of the table as something to run. */
 interface Contender {
@@ -29,27 +27,32 @@ interface Contender {
 
     /** Callers of this JVM. */
     static Local local(Line line, Workload workload, CallPath path, int scopes) {
-        return new Local(line, workload, path, workload.scopes(scopes), null);
+        return new Local(line, workload, path, workload.scopes(scopes), new Load(), false);
+    }
+
+    /** The most that was done, in the newest slice of a closed loop. */
+    final class Load {
+        private volatile double perSecond = Double.NaN;
     }
 
     /**
      * Callers of this JVM.
      *
-     * @param perSecond how often they call, if they do not wait for answers; or null
+     * @param most of the closed loop; an open one is half of that
      */
     record Local(
-            Line line, Workload workload, CallPath path, IntSupplier scopes,
-            @Nullable DoubleSupplier perSecond)
+            Line line, Workload workload, CallPath path, IntSupplier scopes, Load most,
+            boolean open)
             implements Contender, Callers.Job {
 
         /** The same under another name. */
         Local as(Line otherLine) {
-            return new Local(otherLine, workload, path, scopes, perSecond);
+            return new Local(otherLine, workload, path, scopes, most, open);
         }
 
-        /** The same, called so many times a second, whenever the answers come. */
-        Local open(Line openLine, DoubleSupplier rate) {
-            return new Local(openLine, workload, path, scopes, rate);
+        /** The same at half of its load, in an open loop; this one must have run before. */
+        Local half(Line otherLine) {
+            return new Local(otherLine, workload, path, scopes, most, true);
         }
 
         @Override
@@ -79,9 +82,10 @@ interface Contender {
 
         @Override
         public Slice run(Duration length) throws Exception {
-            Slice slice = perSecond == null
-                    ? Callers.closed(this, line.callers(), line.kind(), length.toNanos())
-                    : Callers.open(this, perSecond.getAsDouble(), length.toNanos());
+            Slice slice = open
+                    ? Callers.open(this, most.perSecond / 2, length.toNanos())
+                    : Callers.closed(this, line.callers(), line.kind(), length.toNanos());
+            most.perSecond = open ? most.perSecond : slice.perSecond();
             // the proxy runs in this JVM: what it spends is not the client's
             return line.rttMillis() == 0 ? slice : slice.withoutClient();
         }

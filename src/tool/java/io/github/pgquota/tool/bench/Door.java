@@ -53,12 +53,12 @@ final class Door implements AutoCloseable {
         return stage;
     }
 
-    /** One contender for a line, whose path is here. */
-    Contender.Local contender(Line line, String path) throws SQLException {
+    /** Callers of this JVM for a line. */
+    Contender.Local contender(Line line) throws SQLException {
         Workload workload = Workload.of(line.workload());
-        CallPath found = path(path);
+        CallPath found = path(line.path());
         if (!workload.isPlain() && !(found instanceof LibraryPath)) {
-            throw new NotRunException(path + " has no such thing");
+            throw new NotRunException(line.path() + " has no such thing");
         }
         if (line.kind().equals(Line.VIRTUAL) && !Client.hasVirtualThreads()) {
             throw new NotRunException("this JDK has no virtual threads");

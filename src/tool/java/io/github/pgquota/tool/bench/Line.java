@@ -21,6 +21,11 @@ record Line(String workload, String path, int callers, String kind, double rttMi
         return new Line(workload, path, callers, PLATFORM, 0);
     }
 
+    /** The same of another path. */
+    Line path(String other) {
+        return new Line(workload, other, callers, kind, rttMillis);
+    }
+
     @Override
     public String toString() {
         String where = String.format(Locale.ROOT, "%s %s, %,d %s", workload, path, callers, kind);

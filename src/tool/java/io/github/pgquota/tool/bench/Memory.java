@@ -45,7 +45,7 @@ final class Memory {
     }
 
     private static Contender.Local of(Door door, String workload) throws Exception {
-        return door.contender(Line.of(workload, "combined", THREADS), "combined");
+        return door.contender(Line.of(workload, "combined", THREADS));
     }
 
     private List<Reading> measure(long... calls) throws Exception {

@@ -65,6 +65,10 @@ final class Rows {
                                 "hot/bare", "direct", "combined", "bucket4j-batching", "redis")
                         .atLeast(50, "combined", "hot/bare")
                         .between(0, 1, Figure.WAL, "combined"),
+                Row.of("processes", "hot", MANY, Line.PLATFORM, "combined-1jvm", "combined-2jvm")
+                        .atLeast(0.9, "combined-2jvm", "combined-1jvm"),
+                Row.of("half-load", "hot", MOST, Line.ASYNC, "bare@1", "async", "async-half")
+                        .atMost(5, Figure.P99, "async-half", Figure.P50, "bare@1"),
                 apart(),
                 Row.of("rtt", "hot", 1, Line.PLATFORM, "bare", "direct", "combined").rtt(20)
                         .onRequest()

@@ -22,6 +22,7 @@ final class Sizes implements AutoCloseable {
         for (long size : rows) {
             fill(sizes.add(server, "ledger-" + size, scopes, Workload.KEYED, callers, path), size);
         }
+        sizes.settleDown();
         return sizes;
     }
 
@@ -32,6 +33,7 @@ final class Sizes implements AutoCloseable {
         for (int size : scopes) {
             sizes.add(server, "spread-" + size, size, Workload.SPREAD, callers, path);
         }
+        sizes.settleDown();
         return sizes;
     }
 
@@ -44,9 +46,15 @@ final class Sizes implements AutoCloseable {
         }, 0);
         doors.add(door);
         Contender.Local contender =
-                door.contender(Line.of(workload.toString(), path, callers), path);
+                door.contender(Line.of(workload.toString(), path, callers));
         contenders.add(contender.as(Line.of(label, path, callers)));
         return stage;
+    }
+
+    private void settleDown() throws SQLException {
+        for (Stage stage : stages) {
+            stage.settleDown();
+        }
     }
 
     /** One a size. */
@@ -56,7 +64,7 @@ final class Sizes implements AutoCloseable {
 
     /** Entries as the engine would have written them since the month began, in order of time. */
     private static void fill(Stage stage, long rows) throws SQLException {
-        stage.execute(
+        stage.load(
                 """
                 insert into pgquota.ledger
                        (tenant, at, operation, counter, entry, verb, amount, used_after)
@@ -72,7 +80,6 @@ final class Sizes implements AutoCloseable {
                 update pgquota.counter c set used = e.n, entries = e.n
                   from (select tenant, counter, count(*) as n from pgquota.ledger group by 1, 2) e
                  where c.tenant = e.tenant and c.id = e.counter""");
-        stage.settleDown();
     }
 
     @Override

@@ -44,6 +44,7 @@ final class Stage implements AutoCloseable {
     private final boolean created;
     private final HikariDataSource own;
     private final Set<Workload> ready = EnumSet.noneOf(Workload.class);
+    private boolean settled;
 
     private Stage(PostgresServer server, String database, int scopes, boolean created) {
         this.server = server;
@@ -109,6 +110,12 @@ final class Stage implements AutoCloseable {
         }
     }
 
+    /** The same for many rows: {@link #settleDown} has to do before anybody is measured. */
+    void load(String... statements) throws SQLException {
+        execute(statements);
+        settled = false;
+    }
+
     /** The first column of a query's first row. */
     String ask(String query) throws SQLException {
         try (Connection connection = connection();
@@ -130,7 +137,10 @@ final class Stage implements AutoCloseable {
 
     /** What a load leaves to be done later is done now, and not within somebody's slice. */
     void settleDown() throws SQLException {
-        execute("vacuum (freeze, analyze)", "checkpoint");
+        if (!settled) {
+            execute("vacuum (freeze, analyze)", "checkpoint");
+            settled = true;
+        }
     }
 
     /** Bytes of WAL that the server has written by now. */
@@ -179,7 +189,7 @@ final class Stage implements AutoCloseable {
             quotas.plans().publish(flat);
             quotas.plans().publish(deep);
         }
-        execute(
+        load(
                 """
                 insert into pgquota.tenant (tenant, plan)
                 select 't' || t, 'FLAT' from generate_series(0, %1$d) t
@@ -198,7 +208,6 @@ final class Stage implements AutoCloseable {
                 "insert into bare values (%d, %d, %2$d)".formatted(FULL, SCARCE));
         open("requests,keyed", 0, "values ('hot', 'hot/one', 1)");
         open("scarce", SCARCE, "values ('hot', 'hot/full', 1)");
-        settleDown();
     }
 
     /** Opens the windows that a workload needs, once. */
@@ -221,12 +230,12 @@ final class Stage implements AutoCloseable {
                     select 't' || i %% %d, 't' || i %% %1$d || '/s' || i, 1
                       from generate_series(0, %d) i""".formatted(TENANTS, scopes - 1));
         }
-        settleDown();
     }
 
-    /** As the engine would at their first calls, but for all at once. */
+    /** As the engine would at their first calls, but for all at once and without its checks. */
     private void open(String meters, long used, String rows) throws SQLException {
-        execute("""
+        load("alter table pgquota.counter disable trigger user",
+                """
                 insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at,
                                              billed, used)
                 select s.tenant, s.scope, l.meter, l.per, w.start_at, w.end_at, now(), l.billed, %s
@@ -234,7 +243,8 @@ final class Stage implements AutoCloseable {
                   join pgquota.plan_limit l using (level)
                  cross join lateral pgquota.window_at(l.per, now(), 'UTC', '2001-01-01') w
                  where l.meter = any (string_to_array('%s', ','))"""
-                .formatted(used, rows, meters));
+                        .formatted(used, rows, meters),
+                "alter table pgquota.counter enable trigger user");
     }
 
     @Override

@@ -19,12 +19,20 @@ record Target(String what, Spread figure, double least, double most) {
         return new Target(what, figure, Double.NEGATIVE_INFINITY, most);
     }
 
+    /** No promise: only what came of it. */
+    static Target none(String what, Spread figure) {
+        return new Target(what, figure, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY);
+    }
+
     boolean reached() {
         return figure.median() >= least && figure.median() <= most;
     }
 
     @Override
     public String toString() {
+        if (Double.isInfinite(least) && Double.isInfinite(most)) {
+            return String.format(Locale.ROOT, "%-7s %-82s %s", "is", what, figure.text("%.2f"));
+        }
         return String.format(Locale.ROOT, "%-7s %-82s %-22s target %s",
                 reached() ? "reached" : "MISSED", what, figure.text("%.2f"), bounds());
     }
