@@ -2,7 +2,7 @@ package io.github.pgquota.tool.bench;
 
 import static java.util.stream.Collectors.joining;
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.within;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.github.pgquota.TestDatabase;
 import java.io.PrintWriter;
@@ -15,7 +15,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
-import org.HdrHistogram.Histogram;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -111,6 +110,72 @@ class BenchTest {
                 .containsPattern("reached round trips of hot direct.* 1\\.\\d+ ");
     }
 
+    /** Each has its pool, and what they were granted together is what is stored. */
+    @Test
+    void processesCallTogether() throws Exception {
+        assertThat(measure("--rows processes --callers 4 --paths combined-2jvm,combined-1jvm"))
+                .isZero();
+        assertThat(rows()).extracting(BenchTest::name).containsExactly(
+                "hot combined-2jvm 4 platform 0.0", "hot combined-1jvm 4 platform 0.0");
+        assertThat(ProcessHandle.current().children()
+                .map(child -> String.join(" ", child.info().arguments().orElse(new String[0])))
+                .filter(command -> command.contains(Child.class.getName()))).isEmpty();
+    }
+
+    @Test
+    void halfOfTheLoadIsHalf() throws Exception {
+        assertThat(measure("--rows half-load --callers 8 --seconds 0.3"
+                + " --paths async,async-half,redis-half")).isZero();
+        List<Map<String, Object>> rows = rows();
+        assertThat((double) rows.get(1).get("per_second") / (double) rows.get(0).get("per_second"))
+                .isBetween(0.3, 0.8);
+        assertThat(output.toString()).contains("its whole load is not measured before");
+    }
+
+    @Test
+    void whatACallCostsIsTold() throws Exception {
+        assertThat(measure("--rows denied-512 --callers 4 --paths direct,hot/direct")).isZero();
+        List<Map<String, Object>> costs = rows(results().resolveSibling("cost.json"));
+        assertThat(costs).allSatisfy(cost -> {
+            assertThat(cost.keySet()).containsExactly("workload", "path", "callers", "kind",
+                    "rtt_ms", "client_cpu_us", "server_cpu_us", "wal_bytes", "allocated_bytes",
+                    "round_trips");
+            assertThat((double) cost.get("client_cpu_us")).isNotNegative();
+            assertThat((double) cost.get("allocated_bytes")).isGreaterThan(100);
+            assertThat(cost.get("round_trips")).isEqualTo("none");
+        });
+        assertThat((double) costs.get(0).get("wal_bytes")).isLessThan(20);
+        assertThat((double) costs.get(1).get("wal_bytes")).isGreaterThan(50);
+        assertThat(results().resolveSibling("throughput.svg")).exists();
+    }
+
+    @Test
+    void redisIsMeasuredWhereItIs() throws Exception {
+        try (RedisServer redis = RedisServer.open(null)) {
+            assertThat(redis.toString()).contains("appendfsync always");
+            assertThat(measure("--rows hot-64 --callers 3 --paths redis,spread/redis,denied/redis"
+                    + " --rtt 1 --redis " + redis.uri().toURI())).isZero();
+            assertThat(rows()).extracting(BenchTest::name).containsExactly(
+                    "hot redis 3 platform 1.0", "spread redis 3 platform 1.0",
+                    "denied redis 3 platform 1.0");
+            assertThat(rows()).allSatisfy(row ->
+                    assertThat((double) row.get("p50_ms")).isGreaterThanOrEqualTo(1));
+        } catch (NotRunException e) {
+            assumeTrue(false, e.getMessage());
+        }
+    }
+
+    @Test
+    void longRowsLeaveTheirLines() throws Exception {
+        assertThat(measure("--rows soak,scopes,memory --callers 3 --minutes 0.01 --calls 160"
+                + " --scopes " + Stage.TENANTS)).isZero();
+        assertThat(rows()).extracting(row -> row.get("workload")).containsExactly(
+                "spread-250", "spread-25000", "soak", "soak-snapshot");
+        assertThat(output.toString()).contains(
+                "160 calls:", "p99 of the last quarter : first", "HOT updates",
+                "spread-25000 combined, 3 platform : spread-250 combined", "≥ 0.80");
+    }
+
     @Test
     void targetsAreOfPairs() throws Exception {
         assertThat(measure("--rows keyed-512")).isZero();
@@ -191,31 +256,15 @@ class BenchTest {
         assertThat(errors.toString()).contains("Usage: bench");
     }
 
-    @Test
-    void ratiosArePairedByRound() {
-        Line line = Line.of("hot", "bare", 1);
-        Series slow = series(line, 10, 20, 40);
-        Series fast = series(line, 20, 80, 50);
-        Series.Spread ratio = slow.ratio(Figure.RATE, fast, Figure.RATE);
-        assertThat(ratio.median()).isCloseTo(0.5, within(1e-9));
-        assertThat(ratio.min()).isCloseTo(0.25, within(1e-9));
-        assertThat(ratio.max()).isCloseTo(0.8, within(1e-9));
-        assertThat(Series.Spread.of(4, 1, 3, 2).median()).isEqualTo(2.5);
-    }
-
-    private static Series series(Line line, long... calls) {
-        Series series = new Series(line);
-        for (long n : calls) {
-            series.rounds().add(new Slice(n, n, 1, new Histogram(3), Client.read()));
-        }
-        return series;
-    }
-
     /** The rows of the file: strings and numbers by name, nothing else is allowed. */
     private List<Map<String, Object>> rows() throws Exception {
+        return rows(results());
+    }
+
+    private static List<Map<String, Object>> rows(Path file) throws Exception {
         List<Map<String, Object>> rows = new ArrayList<>();
         try (JsonParser json = new JsonFactory()
-                .createParser(ObjectReadContext.empty(), Files.readString(results()))) {
+                .createParser(ObjectReadContext.empty(), Files.readString(file))) {
             assertThat(json.nextToken()).isEqualTo(JsonToken.START_ARRAY);
             while (json.nextToken() == JsonToken.START_OBJECT) {
                 Map<String, Object> row = new java.util.LinkedHashMap<>();
@@ -224,6 +273,7 @@ class BenchTest {
                     row.put(name, switch (json.nextToken()) {
                         case VALUE_STRING -> json.getString();
                         case VALUE_NUMBER_INT -> json.getIntValue();
+                        case VALUE_NULL -> "none";
                         default -> json.getDoubleValue();
                     });
                 }

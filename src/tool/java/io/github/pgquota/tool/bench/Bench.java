@@ -102,6 +102,7 @@ public final class Bench implements Callable<Integer> {
     private boolean help;
 
     private final Map<Line, Series> lines = new LinkedHashMap<>();
+    private final List<Map<Line, Series>> rows = new ArrayList<>();
     private final List<String> targets = new ArrayList<>();
     private final Map<Double, Door> doors = new LinkedHashMap<>();
     private @Nullable RedisServer redis;
@@ -170,6 +171,7 @@ public final class Bench implements Callable<Integer> {
         output().flush();
         Results.write(out, lines.values());
         Results.writeCost(out.resolveSibling("cost.json"), lines.values());
+        Chart.write(out.toAbsolutePath().getParent(), rows);
         return 0;
     }
 
@@ -315,6 +317,7 @@ public final class Bench implements Callable<Integer> {
         Duration slice = Duration.ofNanos(Math.round(seconds * 1e9));
         Map<Line, Series> measured = Match.run(
                 contenders, WARM_UPS, rounds, slice, spec.commandLine().getErr());
+        rows.add(measured);
         // who is in several rows has a line of all his rounds
         measured.forEach((line, series) -> lines.computeIfAbsent(line, Series::new)
                 .rounds().addAll(series.rounds()));

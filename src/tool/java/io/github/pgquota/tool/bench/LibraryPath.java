@@ -50,10 +50,14 @@ record LibraryPath(Stage stage, Quotas quotas, Gauge gauge) implements CallPath 
         };
     }
 
-    /** As random as a UUID looks, without the lock of the generator that makes real ones. */
+    /**
+     * A random UUID, without the lock of the generator that makes real ones. It has to say that it
+     * is random: another kind tells its age, which may be too old for a key.
+     */
     private static String key() {
         ThreadLocalRandom random = ThreadLocalRandom.current();
-        return new UUID(random.nextLong(), random.nextLong()).toString();
+        return new UUID(random.nextLong() & ~0xF000L | 0x4000L,
+                random.nextLong() >>> 2 | Long.MIN_VALUE).toString();
     }
 
     private static long units(Decision decision) {

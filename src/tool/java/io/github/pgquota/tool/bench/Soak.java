@@ -92,9 +92,9 @@ final class Soak {
                     updates("n_tup_hot_upd") - hot,
                     stage.number("select pg_total_relation_size('pgquota.counter')"));
             readings.add(reading);
-            log.printf(Locale.ROOT, "soak %2d of %-6d %,11.0f/s, p99 %.1f ms, HOT %.1f %%, %,.0f kB%n",
-                    i + 1, slices, slice.perSecond(), slice.millis(99), reading.hotShare(),
-                    reading.tableBytes() / 1e3);
+            log.printf(Locale.ROOT, "%-14s %,11.0f/s, p99 %.1f ms, HOT %.1f %%, %,.0f kB%n",
+                    "soak " + (i + 1) + " of " + slices, slice.perSecond(), slice.millis(99),
+                    reading.hotShare(), reading.tableBytes() / 1e3);
             log.flush();
         }
         return readings;
