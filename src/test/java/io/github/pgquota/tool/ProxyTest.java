@@ -8,6 +8,7 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.time.Duration;
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 
 /** The proxy in front of a server that is not PostgreSQL; other tests use it in front of one. */
@@ -22,14 +23,16 @@ class ProxyTest {
             client.setTcpNoDelay(true);
             server.setTcpNoDelay(true);
             proxy.delay(Duration.ofMillis(1).dividedBy(4));
-            double best = Double.MAX_VALUE;
-            for (int i = 0; i < 200; i++) {
+            double[] millis = new double[200];
+            for (int i = 0; i < millis.length; i++) {
                 long begin = System.nanoTime();
                 assertThat(roundTrip(client, server, i)).isEqualTo(i);
-                best = Math.min(best, (System.nanoTime() - begin) / 1e6);
+                millis[i] = (System.nanoTime() - begin) / 1e6;
             }
-            // half a millisecond, and not the two that sleeping by the millisecond would make of it
-            assertThat(best).isBetween(0.5, 1.9);
+            Arrays.sort(millis);
+            assertThat(millis[0]).isGreaterThanOrEqualTo(0.5);
+            // and not the two that sleeping by the millisecond would make of it
+            assertThat(millis[millis.length / 4]).isLessThan(1.9);
             assertThat(proxy.connections()).isOne();
         }
     }
