@@ -66,7 +66,7 @@ public final class Bench implements Callable<Integer> {
                     + " a slash, or another number of callers behind an @.")
     private @Nullable List<String> paths;
 
-    @Option(names = "--seconds", paramLabel = "S", defaultValue = "0.7",
+    @Option(names = "--seconds", paramLabel = "S", defaultValue = "0.6",
             description = "Length of a path's slice of a round (default: ${DEFAULT-VALUE}).")
     private double seconds;
 
