@@ -20,7 +20,7 @@ final class Results {
             List.of(Figure.RATE, Figure.P50, Figure.P99, Figure.P999);
     private static final List<Figure> COST = List.of(
             Figure.CLIENT, Figure.SERVER, Figure.WAL, Figure.ALLOCATED, Figure.TRIPS);
-    private static final String NAME = "%-13s %-18s %7s %-9s %6s";
+    private static final String NAME = "%-15s %-18s %7s %-9s %6s";
     private static final String ROW = NAME + "  %-28s %9s %9s %9s %8s %8s %8s %8s %7s%n";
 
     private Results() {}
