@@ -36,9 +36,8 @@ create function pgquota.clock() returns timestamptz
 -- Path of a scope: 1 to 9 segments of 1 to 128 characters, no control characters or surrounding blanks.
 create function pgquota.is_scope(p_scope text) returns boolean
   language sql immutable
-  return p_scope !~ '[[:cntrl:]]'
-     and p_scope ~ '^[^/]{1,128}(/[^/]{1,128}){0,8}$'
-     and p_scope !~ '(^|/)\s' and p_scope !~ '\s(/|$)';
+  return p_scope ~ '^[^/[:cntrl:]]{1,128}(/[^/[:cntrl:]]{1,128}){0,8}$'
+     and p_scope !~ '(^|/)\s|\s(/|$)';
 
 -- In a CHECK constraint: refuses a kind of window that window_at would answer with nulls.
 create function pgquota.is_per(p_per text) returns boolean
@@ -169,8 +168,8 @@ create table pgquota.counter (
   primary key (tenant, id)
 ) with (fillfactor = 50);
 create unique index counter_current on pgquota.counter (tenant, scope, meter, per) where current;
--- Not unique: two openers must collide on the index above, which the engine waits on, and on no other.
-create index counter_window on pgquota.counter (tenant, scope, meter, per, start_at);
+-- Not of current ones: nothing that looks for a running window may walk through those that have ended.
+create index counter_ended on pgquota.counter (tenant, scope, meter, per, start_at) where not current;
 
 create function pgquota.check_counter() returns trigger
   language plpgsql
@@ -292,7 +291,9 @@ create type pgquota.answer as (
   crossed int[],
   message text,
   counter bigint,
-  entry bigint
+  entry bigint,
+  times int,   -- equal calls that this answers; all figures are as after the last of them
+  nth int[]    -- which of them crossed each of the thresholds
 );
 comment on type pgquota.answer is
   'One answer of the engine; an answer over several limits is several rows with the same change';

@@ -6,9 +6,10 @@ create function pgquota.exactly(p_span interval) returns interval
   language sql immutable
   return extract(epoch from p_span) * interval '1 second';
 
--- The scope that a limit of a level counts, of a path.
+-- The scope that a limit of a level counts, of a path. Not called immutable, though it is: array_to_string
+-- is not, and then it would not be inlined where it is called.
 create function pgquota.cut(p_scope text, p_level int) returns text
-  language sql immutable
+  language sql stable
   return array_to_string((string_to_array(p_scope, '/'))[:p_level + 1], '/');
 
 -- An operation's id is a UUIDv7 (RFC 9562): milliseconds, then the microseconds in place of the first
@@ -19,6 +20,13 @@ create function pgquota.operation_id(p_at timestamptz) returns uuid
              ((date_part('epoch', p_at) * 1000000)::bigint / 1000 << 16)
              | 28672 -- the version, 7, in its place
              | (date_part('epoch', p_at) * 1000000)::bigint % 1000) from 1), 'hex')::uuid;
+
+-- The id of a call of a list: its first one's, so many further.
+create function pgquota.next_operation(p_first uuid, p_further bigint) returns uuid
+  language sql immutable
+  return (left(p_first::text, 24)
+          || lpad(to_hex((('x' || right(p_first::text, 12))::bit(48)::bigint + p_further)
+                         & 281474976710655), 12, '0'))::uuid;
 
 create function pgquota.operation_at(p_operation uuid) returns timestamptz
   language sql immutable
@@ -33,168 +41,188 @@ $$;
 --            of the window before it, start_at and end_at are those that opening it would give
 --   held     what open holds take, without those that have expired; expired: what these still have in the row
 --   ceiling  capacity plus allowed overage; null where nothing is refused
+--   asked    what has to fit of each of the change's calls
+--   du, dh   what each call adds to used and held
+--   took     of a hold: what it still takes here; of a refund: what is left to give back
 create type pgquota.leg as (
-  change int, input int, amount bigint, ord int, name text, meter text, scope text, mode text, per text,
+  change int, input int, ord int, name text, meter text, scope text, mode text, per text,
   capacity bigint, ceiling bigint, billed boolean, thresholds int[], message text,
   counter bigint, ended bigint, used bigint, held bigint, expired bigint, entries bigint,
   start_at timestamptz, end_at timestamptz, last_at timestamptz, expiry_at timestamptz,
-  took bigint -- of a hold: what it still takes here; of a refund: what is left to give back
+  asked bigint, du bigint, dh bigint, took bigint
 );
 
--- Which limits apply to scopes at a time, and how they stand: the one place that reads plan, override,
--- boost, window and counter together. A null meter stands for all. In no particular order. One query finds
--- what every call needs; what few calls need is looked up afterwards, because the start of a query costs by
--- the tables in it.
-create function pgquota.resolve(
-    p_scope text[], p_change int[], p_meter text[], p_amount bigint[], p_now timestamptz)
-  returns pgquota.leg[]
+-- The capacity of a limit for a scope whose tenant has overrides or boosts; null: unlimited.
+create function pgquota.adjusted(
+    p_tenant text, p_scope text, p_limit text, p_capacity bigint, p_now timestamptz)
+  returns bigint
   language plpgsql stable
 as $$
 declare
-  c_most constant bigint := 4611686018427387904;
-  v_legs pgquota.leg[];
-  v_leg pgquota.leg;
-  v_adjusted boolean;
-  v_special boolean;
-  v_tenant text;
-  v_zone text;
-  v_anchor timestamp;
   v_overrides bigint[];
   v_boost numeric;
-  v_capacity bigint;
-  v_overage bigint;
 begin
-  select array_agg(row(q.change, q.input, q.amount, l.ord, l.name, l.meter, s.scope, l.mode, l.per,
-                       l.capacity, l.ceiling, case when c.end_at > p_now then c.billed else l.billed end,
-                       l.thresholds, l.message, c.id, null, c.used, c.held, 0, c.entries,
-                       c.start_at, c.end_at, c.last_at, c.expiry_at, null)::pgquota.leg),
-         bool_or(t.adjusted),
-         bool_or(c.id is null or c.end_at <= p_now or c.expiry_at <= p_now)
-    into v_legs, v_adjusted, v_special
+  select array_agg(a.capacity::bigint order by length(a.scope) desc, a.from_at desc, a.made_at desc)
+         filter (where a.kind = 'override'),
+         sum(a.capacity) filter (where a.kind = 'boost')
+    into v_overrides, v_boost
+    from pgquota.adjustment a
+   where a.tenant = p_tenant and a.limit_name = p_limit
+     and a.from_at <= p_now and a.until_at > p_now
+     and starts_with(p_scope || '/', a.scope || '/');
+  if v_overrides is not null then
+    p_capacity := v_overrides[1];
+  end if;
+  return case when p_capacity is not null -- least() passes over a null, which says unlimited
+              then least(4611686018427387904, p_capacity + coalesce(v_boost, 0)) end;
+end $$;
+
+-- The limits of a plan that apply to a scope at a time, with overrides and boosts where there are any. In no
+-- particular order. Inlined where it is called, so nothing in it may be an outer join.
+create function pgquota.limits(p_scope text, p_plan text, p_adjusted boolean, p_now timestamptz)
+  returns table (ord int, name text, meter text, scope text, mode text, per text, capacity bigint,
+                 ceiling bigint, billed boolean, thresholds int[], message text)
+  language sql stable
+as $$
+  select l.ord, l.name, l.meter, s.scope, l.mode, l.per, a.capacity,
+         case when p_adjusted is not true then l.ceiling
+              when l.overage is not null then a.capacity + least(l.overage, 4611686018427387903) end,
+         l.billed, l.thresholds, l.message
+    from pgquota.plan_limit l
+   cross join lateral (select pgquota.cut(p_scope, l.level) as scope) s
+   cross join lateral (
+         select case when p_adjusted
+                     then pgquota.adjusted(split_part(p_scope, '/', 1), s.scope, l.name, l.capacity, p_now)
+                     else l.capacity end as capacity) a
+   where l.plan = p_plan and l.until_at > p_now and l.from_at <= p_now
+     and l.level < cardinality(string_to_array(p_scope, '/'))
+$$;
+
+-- Limits of scopes with the counters under them: the one place that knows the running window. A null meter
+-- stands for all. While the newest window runs it counts, whatever zone or anchor say now: so a changed zone
+-- waits for its end, and a clock that stepped back cannot leave it. Inlined where it is called.
+create function pgquota.resolve(
+    p_scope text[], p_change int[], p_meter text[], p_amount bigint[], p_now timestamptz)
+  returns setof pgquota.leg
+  language sql stable
+as $$
+  select q.change, q.input::int, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity, l.ceiling,
+         case when o.runs then c.billed else l.billed end, l.thresholds, l.message,
+         case when o.runs then c.id end, case when not o.runs then c.id end,
+         case when o.runs then c.used else 0 end, case when o.runs then c.held - x.expired else 0 end,
+         x.expired, case when o.runs then c.entries else 0 end,
+         case when o.runs then c.start_at else greatest(lower(w.span), c.end_at) end,
+         case when o.runs then c.end_at else upper(w.span) end,
+         case when o.runs then c.last_at else greatest(lower(w.span), c.end_at) end,
+         case when o.runs then c.expiry_at else 'infinity' end,
+         q.amount, q.amount, 0::bigint, null::bigint
     from unnest(p_change, p_meter, p_amount) with ordinality q (change, meter, amount, input)
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = split_part(p_scope[q.change], '/', 1)
-    join pgquota.plan_limit l
-      on l.plan = coalesce(t.plan, z.default_plan) and l.until_at > p_now and l.from_at <= p_now
-     and l.level < cardinality(string_to_array(p_scope[q.change], '/'))
-     and (l.meter = q.meter or q.meter is null)
-   cross join lateral (select pgquota.cut(p_scope[q.change], l.level)) s (scope)
+   cross join lateral pgquota.limits(p_scope[q.change], coalesce(t.plan, z.default_plan), t.adjusted,
+                                     p_now) l
     left join pgquota.counter c
-      on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = s.scope
-     and c.meter = l.meter and c.per = l.per and c.current;
-  if v_legs is null or not (coalesce(v_adjusted, false) or v_special) then
-    return v_legs;
-  end if;
-  for g in 1 .. cardinality(v_legs) loop
-    v_leg := v_legs[g];
-    v_tenant := split_part(v_leg.scope, '/', 1);
-    if v_adjusted then
-      select array_agg(a.capacity::bigint order by length(a.scope) desc, a.from_at desc, a.made_at desc)
-             filter (where a.kind = 'override'),
-             sum(a.capacity) filter (where a.kind = 'boost')
-        into v_overrides, v_boost
-        from pgquota.adjustment a
-       where a.tenant = v_tenant and a.limit_name = v_leg.name
-         and a.from_at <= p_now and a.until_at > p_now
-         and starts_with(v_leg.scope || '/', a.scope || '/');
-      if v_overrides is not null or v_boost is not null then
-        select case when v_overrides is null then v_leg.capacity else v_overrides[1] end, l.overage
-          into v_capacity, v_overage
-          from pgquota.setting z
-          left join pgquota.tenant t on t.tenant = v_tenant
-          join pgquota.plan_limit l
-            on l.plan = coalesce(t.plan, z.default_plan) and l.meter = v_leg.meter and l.name = v_leg.name
-           and l.until_at > p_now and l.from_at <= p_now;
-        if v_capacity is not null then -- least() passes over a null, which says unlimited
-          v_capacity := least(c_most, v_capacity + coalesce(v_boost, 0));
-        end if;
-        v_legs[g].capacity := v_capacity;
-        v_legs[g].ceiling := v_capacity + case when v_overage < c_most then v_overage
-                                               when v_overage = c_most then c_most - 1 end;
-      end if;
-    end if;
-    if v_leg.counter is null or v_leg.end_at <= p_now then
-      -- The newest window has ended, or there is none. While it runs it counts, whatever zone or anchor
-      -- say now: so a changed zone waits for its end, and a clock that stepped back cannot leave it.
-      select coalesce(t.zone, z.default_zone), coalesce(t.anchor, timestamp '2001-01-01')
-        into v_zone, v_anchor
-        from pgquota.setting z left join pgquota.tenant t on t.tenant = v_tenant;
-      select greatest(w.start_at, v_leg.end_at), w.end_at into v_leg.start_at, v_leg.end_at
-        from pgquota.window_at(v_leg.per, p_now, v_zone, v_anchor) w;
-      v_legs[g].start_at := v_leg.start_at;
-      v_legs[g].end_at := v_leg.end_at;
-      v_legs[g].last_at := v_leg.start_at;
-      v_legs[g].expiry_at := 'infinity';
-      v_legs[g].counter := null;
-      v_legs[g].ended := v_leg.counter;
-      v_legs[g].used := 0;
-      v_legs[g].held := 0;
-      v_legs[g].entries := 0;
-    elsif v_leg.expiry_at <= p_now then
-      v_legs[g].expired := coalesce((select sum(i.amount)::bigint from pgquota.hold_item i
-                                      where i.tenant = v_tenant and i.counter = v_leg.counter
-                                        and i.expires_at <= p_now), 0);
-      v_legs[g].held := v_leg.held - v_legs[g].expired;
-    end if;
-  end loop;
-  return v_legs;
-end $$;
+      on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = l.scope
+     and c.meter = l.meter and c.per = l.per and c.current
+   cross join lateral (select coalesce(c.end_at > p_now, false) as runs) o
+   cross join lateral (
+         select case when not o.runs
+                     then (select tstzrange(w.start_at, w.end_at)
+                             from pgquota.window_at(l.per, p_now, coalesce(t.zone, z.default_zone),
+                                                    coalesce(t.anchor, timestamp '2001-01-01')) w) end
+                as span) w
+   cross join lateral (
+         select case when o.runs and c.expiry_at <= p_now
+                     then coalesce((select sum(i.amount)::bigint from pgquota.hold_item i
+                                     where i.tenant = c.tenant and i.counter = c.id
+                                       and i.expires_at <= p_now), 0)
+                     else 0 end as expired) x
+   where l.meter = q.meter or q.meter is null
+$$;
 
--- The counters of a hold, with the limits that stand over them now. A limit that the plan no longer has
--- leaves its counter nameless, but not unsettled.
-create function pgquota.hold_legs(p_change int, p_tenant text, p_hold uuid, p_now timestamptz)
+-- The counters of holds, with the limits that stand over them now. A limit that the plan no longer has
+-- leaves its counter nameless, but not unsettled. Inlined where it is called.
+create function pgquota.hold_legs(
+    p_verb text[], p_tenant text[], p_hold uuid[], p_wanted boolean[], p_from int[], p_to int[],
+    p_meter text[], p_amount bigint[], p_now timestamptz)
   returns setof pgquota.leg
   language sql stable
 as $$
-  select p_change, null::int, m.amount, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
+  select q.change::int, null::int, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
          x.expired, c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
-         coalesce(i.amount, 0)
-    from pgquota.hold h
+         d.du + d.dh, d.du, d.dh, coalesce(i.amount, 0)
+    from unnest(p_verb, p_tenant, p_hold, p_wanted) with ordinality q (verb, tenant, hold, wanted, change)
+    join pgquota.hold h on h.tenant = q.tenant and h.id = q.hold
    cross join lateral unnest(h.counters, h.counter_meters) u (counter, meter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter
-   cross join lateral (select x.amount from unnest(h.meters, h.amounts) x (meter, amount)
-                        where x.meter = u.meter) m
     left join pgquota.hold_item i
       on i.tenant = h.tenant and i.counter = u.counter and i.expires_at = h.expires_at and i.hold = h.id
      and i.expires_at > p_now
-   cross join lateral (select coalesce(sum(e.amount), 0)::bigint as expired from pgquota.hold_item e
-                        where e.tenant = h.tenant and e.counter = u.counter and e.expires_at <= p_now) x
-    left join lateral (select * from unnest(pgquota.resolve(array[h.scope], '{1}', '{null}', '{0}', p_now)) r
+   cross join lateral (select array_position(p_meter, u.meter, p_from[q.change]) as place) n
+   cross join lateral (
+         select case when n.place <= p_to[q.change] then p_amount[n.place] end as named) m
+   cross join lateral (
+         select case q.verb when 'settle' then coalesce(m.named, h.amounts[array_position(h.meters, u.meter)])
+                            else 0 end as du,
+                case q.verb when 'extend' then coalesce(m.named, 0) else - coalesce(i.amount, 0) end as dh) d
+   cross join lateral (
+         select case when c.expiry_at <= p_now
+                     then coalesce((select sum(e.amount)::bigint from pgquota.hold_item e
+                                     where e.tenant = h.tenant and e.counter = u.counter
+                                       and e.expires_at <= p_now), 0)
+                     else 0 end as expired) x
+   cross join pgquota.setting z
+    left join pgquota.tenant t on t.tenant = q.tenant
+    left join lateral (select *
+                         from pgquota.limits(h.scope, coalesce(t.plan, z.default_plan), t.adjusted, p_now) r
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
-   where h.tenant = p_tenant and h.id = p_hold
-   order by r.ord, c.scope, c.meter, c.per, c.start_at
+   where q.wanted
 $$;
 
--- The counters that an operation charged, and what is left to give back of each.
-create function pgquota.refund_legs(p_change int, p_tenant text, p_operation uuid, p_now timestamptz)
+-- The counters that operations charged, and what is left to give back of each. Inlined where it is called.
+create function pgquota.refund_legs(
+    p_verb text[], p_tenant text[], p_operation uuid[], p_from int[], p_to int[], p_meter text[],
+    p_amount bigint[], p_now timestamptz)
   returns setof pgquota.leg
   language sql stable
 as $$
-  select p_change, null::int, e.amount, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
+  select q.change::int, null::int, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
-         c.start_at, c.end_at, c.last_at, c.expiry_at,
-         -- a reset in between has given back already: a counter does not go below zero
-         greatest(0, least(e.amount - coalesce(g.given, 0), c.used))
-    from (select e.counter, sum(e.amount)::bigint as amount
-            from pgquota.ledger e
-           where e.tenant = p_tenant and e.operation = p_operation
-             and e.at = pgquota.operation_at(p_operation) and e.amount > 0 and e.verb <> 'repair'
-           group by e.counter) e
-    join pgquota.counter c on c.tenant = p_tenant and c.id = e.counter
-   cross join lateral (select coalesce(sum(i.amount), 0)::bigint as expired from pgquota.hold_item i
-                        where i.tenant = p_tenant and i.counter = e.counter and i.expires_at <= p_now) x
-    left join lateral (select -sum(x.amount)::bigint as given
-                         from pgquota.ledger x
-                        where x.tenant = p_tenant and x.ref = p_operation and x.verb = 'refund'
-                          and x.counter = e.counter) g on true
-    left join lateral (select * from unnest(pgquota.resolve(array[c.scope], '{1}', '{null}', '{0}', p_now)) r
+         c.start_at, c.end_at, c.last_at, c.expiry_at, - d.give, - d.give, 0::bigint, k.took
+    from unnest(p_verb, p_tenant, p_operation) with ordinality q (verb, tenant, operation, change)
+   cross join lateral (
+         select e.counter, sum(e.amount)::bigint as amount
+           from pgquota.ledger e
+          where e.tenant = q.tenant and e.operation = q.operation
+            and e.at = pgquota.operation_at(q.operation) and e.amount > 0 and e.verb <> 'repair'
+          group by e.counter) e
+    join pgquota.counter c on c.tenant = q.tenant and c.id = e.counter
+   cross join lateral (
+         select coalesce(sum(i.amount), 0)::bigint as expired from pgquota.hold_item i
+          where i.tenant = q.tenant and i.counter = e.counter and i.expires_at <= p_now) x
+    left join lateral (
+         select -sum(x.amount)::bigint as given
+           from pgquota.ledger x
+          where x.tenant = q.tenant and x.ref = q.operation and x.verb = 'refund'
+            and x.counter = e.counter) g on true
+   -- a reset in between has given back already: a counter does not go below zero
+   cross join lateral (select greatest(0, least(e.amount - coalesce(g.given, 0), c.used)) as took) k
+   cross join lateral (select array_position(p_meter, c.meter, p_from[q.change]) as place) n
+   cross join lateral (
+         select case when p_to[q.change] < p_from[q.change] then k.took
+                     when n.place <= p_to[q.change] then p_amount[n.place]
+                     else 0 end as give) d
+   cross join pgquota.setting z
+    left join pgquota.tenant t on t.tenant = q.tenant
+    left join lateral (select *
+                         from pgquota.limits(c.scope, coalesce(t.plan, z.default_plan), t.adjusted, p_now) r
                         where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
       on true
-   order by r.ord, c.scope, c.meter, c.per, c.start_at
+   where q.verb = 'refund'
 $$;
 
 -- Why no limit applies to a meter: the status of such a change.
@@ -222,23 +250,43 @@ create function pgquota.is_sorted(p_meter text[]) returns boolean
   language sql immutable
   return p_meter = array(select distinct m collate "C" from unnest(p_meter) m order by m collate "C");
 
--- The thresholds that a counter has reached and that nobody was told of. Under the counter's lock: only
--- who holds it writes its alerts.
-create function pgquota.reached(p_answer pgquota.answer, p_thresholds int[])
-  returns pgquota.alert[]
-  language sql stable
+-- Of the thresholds in the answers' crossed leaves those that were reached and that nobody was told of, each
+-- in one answer, with the alerts that say so. Under the locks of the counters: only who holds a counter's
+-- lock writes its alerts.
+create function pgquota.reached(inout p_answers pgquota.answer[], out p_alerts pgquota.alert[])
+  language plpgsql stable
 as $$
-  select coalesce(array_agg(row(split_part(p_answer.scope, '/', 1), p_answer.counter, p_answer.limit_name,
-                                p.percent, p_answer.capacity, p_answer.used, p_answer.operation,
-                                p_answer.at)::pgquota.alert
-                            order by p.percent), '{}')
-    from unnest(p_thresholds) p (percent)
-   where p_answer.capacity > 0 and p_answer.used >= p_answer.capacity::numeric * p.percent / 100
-     and not exists (select from pgquota.alert a
-                      where a.tenant = split_part(p_answer.scope, '/', 1) and a.counter = p_answer.counter
-                        and a.limit_name = p_answer.limit_name and a.percent = p.percent
-                        and a.capacity = p_answer.capacity)
-$$;
+declare
+  v_first record;
+  v_tried constant pgquota.answer[] := p_answers;
+begin
+  for g in 1 .. cardinality(p_answers) loop
+    p_answers[g].crossed := '{}';
+  end loop;
+  for v_first in
+      select distinct on (a.counter, a.limit_name, p.percent)
+             a.ordinality as place, p.percent, n.nth,
+             row(split_part(a.scope, '/', 1), a.counter, a.limit_name, p.percent, a.capacity,
+                 a.used - (a.times - n.nth) * a.granted,
+                 case when n.nth = 1 then a.operation
+                      else pgquota.next_operation(a.operation, n.nth - 1) end,
+                 a.at)::pgquota.alert as alert
+        from unnest(v_tried) with ordinality a
+       cross join lateral unnest(a.crossed) p (percent)
+       cross join lateral (
+             select greatest(1, a.times - floor((a.used - a.capacity::numeric * p.percent / 100)
+                                                / a.granted))::int as nth) n
+       where a.capacity > 0 and a.used >= a.capacity::numeric * p.percent / 100
+         and not exists (select from pgquota.alert b
+                          where b.tenant = split_part(a.scope, '/', 1) and b.counter = a.counter
+                            and b.limit_name = a.limit_name and b.percent = p.percent
+                            and b.capacity = a.capacity)
+       order by a.counter, a.limit_name, p.percent, a.ordinality loop
+    p_answers[v_first.place].crossed := p_answers[v_first.place].crossed || v_first.percent;
+    p_answers[v_first.place].nth := p_answers[v_first.place].nth || v_first.nth;
+    p_alerts := p_alerts || v_first.alert;
+  end loop;
+end $$;
 
 -- Keys before this are refused, though there is no row of them: their answers may have been dropped, if not
 -- by today's retention, then by a shorter one before.
@@ -252,8 +300,8 @@ $$;
 
 -- What the keys of a call say: one row for each change whose key is taken, or too old to know.
 create function pgquota.seen_keys(
-    p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
-    p_change int[], p_meter text[], p_amount bigint[], p_now timestamptz)
+    p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_from int[], p_to int[],
+    p_meter text[], p_amount bigint[], p_now timestamptz)
   returns table (change int, status text, detail text)
   language sql stable
 as $$
@@ -267,21 +315,18 @@ as $$
    cross join pgquota.setting z
     left join pgquota.operation_key k on k.tenant = split_part(q.scope, '/', 1) and k.key = q.key
    cross join lateral (
-         select coalesce(array_agg(m.meter order by m.meter collate "C"), '{}') as meters,
-                coalesce(array_agg(m.amount order by m.meter collate "C"), '{}') as amounts
-           from unnest(p_change, p_meter, p_amount) m (change, meter, amount)
-          where m.change = q.change) m
-   cross join lateral (
-         select case when k.verb <> case q.verb when 'check' then 'consume' else q.verb end then 'verb'
+         select case when k.key is null then null
+                     when k.verb <> case q.verb when 'check' then 'consume' else q.verb end then 'verb'
                      when k.scope <> q.scope then 'scope'
                      when k.ref is distinct from q.ref then 'ref'
                      when k.ttl is distinct from q.ttl then 'ttl'
-                     when k.meters <> m.meters then 'meters'
-                     when k.amounts <> m.amounts then 'amounts' end as field) d
+                     when k.meters <> coalesce(p_meter[p_from[q.change]:p_to[q.change]], '{}') then 'meters'
+                     when k.amounts <> coalesce(p_amount[p_from[q.change]:p_to[q.change]], '{}')
+                     then 'amounts' end as field) d
    where q.key is not null
      and (k.key is not null
           -- a key that is a UUIDv7 tells its own age, so its row need not be kept to refuse it
-          or pgquota.key_time(q.key) is not null and pgquota.key_time(q.key) < pgquota.keys_from(p_now))
+          or pgquota.key_time(q.key) < pgquota.keys_from(p_now))
 $$;
 
 -- Ends what has expired on counters that the caller has locked, and gives their units back. Holds are
@@ -322,13 +367,15 @@ end $$;
 -- same name for one change, below; an array has an element a change, but for p_change, p_meter and p_amount:
 -- the amounts, each with the number (from 1) of its change, in their order.
 --
--- Every statement in here sees what was committed before it began (READ COMMITTED). The order of work
--- rests on that: look without a lock; refuse on that look, so that a denial writes nothing; else lock the
--- counters in the order of their names, look again, decide, write. Locks are taken in one order by everybody:
--- counters, keys, holds, each sorted.
+-- What a batch needs is done a statement for all of its changes, and what few changes need in loops. Every
+-- statement sees what was committed before it began (READ COMMITTED). The order of work rests on that: look
+-- without a lock; refuse on that look, so that a denial writes nothing; where all that was asked of a counter
+-- fits, there is nothing to decide, else its changes are decided one by one; then the guarded UPDATE. If a
+-- counter was not as it looked, or the look cannot tell: undo, lock, look again, decide, write. Locks are
+-- taken in one order by everybody: counters by name, keys, holds, each sorted.
 create function pgquota.apply(
     p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
-    p_change int[], p_meter text[], p_amount bigint[])
+    p_change int[], p_meter text[], p_amount bigint[], p_times int[])
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -344,9 +391,13 @@ as $$
 declare
   c_most constant bigint := 9223372036854775807;
   v_n constant int := coalesce(cardinality(p_verb), 0);
+  v_calls constant int[] := coalesce(p_times, array_fill(1, array[v_n]));
   v_keyed constant boolean := cardinality(array_remove(p_key, null)) > 0;
+  v_held constant boolean := p_verb && '{settle,release,extend}';
   v_keys text[];        -- tenant/key of each change
+  v_twice boolean := false; -- a key comes more than once
   v_scopes text[];      -- null for a change that names a hold or an operation
+  v_inputs int := 0;    -- amounts that look for a limit
   i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
   i_to int[];
   i_take bigint[];      -- of each amount: what consume_up_to takes of it
@@ -355,42 +406,40 @@ declare
   v_low timestamptz;
   v_high timestamptz;
   v_first timestamptz;  -- when the first of the holds taken or extended here expires
-  v_status text[];
+  -- of each change
+  v_status text[];      -- null while it is as granted or denied as v_times says
   v_detail text[];
+  v_times int[];        -- how many of its calls are granted
   v_op uuid[];
+  v_was timestamptz[];  -- of a hold: when it expired before this call
   v_expires timestamptz[];
   v_state text[];       -- what becomes of the hold
   v_late boolean[];
-  v_from int[];         -- the legs of change i are v_legs[v_from[i] .. v_to[i]]
-  v_to int[];
+  v_wanted boolean[];   -- its hold is to be changed
+  -- of each leg, in the order of changes and of the plan
   v_legs pgquota.leg[];
-  v_part pgquota.leg[];
-  v_leg pgquota.leg;
-  v_hold pgquota.hold;
-  v_seen record;
-  -- of each leg
   g_slot int[];
-  g_fits boolean[];
-  g_granted bigint[];
+  g_charges boolean[];  -- false where another limit of the same change charges the counter already
   g_du bigint[];
   g_dh bigint[];
-  g_charges boolean[];  -- false where another limit of the same change has charged the counter already
-  g_used bigint[];
-  g_held bigint[];
-  g_over bigint[];
-  g_crossed pgquota.alert[];
-  -- of each counter, its slot
+  -- of each counter, its slot: they are in the order of locks
   s_tenant text[];
   s_id bigint[];
   s_used bigint[];
   s_held bigint[];
-  s_entries bigint[];
+  s_tight boolean[];    -- not all that is asked of it fits
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
-  s_de bigint[];
-  s_last int[];         -- the change that touched it last
-  b_used bigint[];      -- as they were before this call
-  b_held bigint[];
+  s_de int[];
+  s_room bigint[];      -- what used and held may come to
+  s_runs boolean[];     -- its window has to be the running one
+  s_place int[];        -- its place among those that are written
+  -- of each counter that was written
+  u_place int[];
+  u_used bigint[];
+  u_held bigint[];
+  u_entries bigint[];
+  u_last timestamptz[];
   l_tenant text[];      -- the counters that are locked
   l_id bigint[];
   m_tenant text[];      -- those that must be, to open windows
@@ -398,52 +447,67 @@ declare
   v_reap boolean := false;
   v_opened bigint[] := '{}'; -- counters
   v_write boolean;
+  v_done boolean;
   v_missing boolean;
-  v_covered boolean;
+  v_locked boolean;
   v_expired boolean;
   v_denied boolean;
-  v_ok boolean;
+  v_tight boolean;
   v_deny boolean;
+  v_found int;          -- inputs that found a limit
+  v_proper int;         -- changes whose scope is that of a counter, or names none
   v_full text;          -- the limit whose counter cannot hold so much
   v_verb text;
-  v_slot int;
   v_rows int;
-  v_take bigint;
-  v_d bigint;
-  v_u bigint;
-  v_h bigint;
+  v_count int;
+  v_slot int;
+  v_fit bigint;
+  v_seen record;
+  v_leg pgquota.leg;
+  v_base uuid;
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
-  -- rows to write
-  w_ledger pgquota.ledger[];
-  w_alerts pgquota.alert[];
-  w_holds pgquota.hold[];
-  w_items pgquota.hold_item[];
+  v_alerts pgquota.alert[];
 begin
-  if v_n = 0 or v_n <> all (array[coalesce(cardinality(p_scope), 0), coalesce(cardinality(p_key), 0),
-                                  coalesce(cardinality(p_ref), 0), coalesce(cardinality(p_ttl), 0)])
-     -- from 1 on, and in one dimension, as loops go
-     or array_dims(p_verb) <> all (array[array_dims(p_scope), array_dims(p_key), array_dims(p_ref),
-                                         array_dims(p_ttl), '[1:' || v_n || ']'])
+  -- from 1 on, and in one dimension, as loops go
+  if ('[1:' || v_n || ']' = all (array[
+         array_dims(p_verb), array_dims(p_scope), array_dims(p_key), array_dims(p_ref), array_dims(p_ttl),
+         array_dims(v_calls)])) is not true
      or array_position(p_verb, null) is not null or array_position(p_scope, null) is not null
      or not p_verb <@ '{consume,consume_up_to,record,reserve,check,settle,release,extend,refund}'
      or (cardinality(p_change) = all (array[cardinality(p_meter), cardinality(p_amount)])) is not true
-     or coalesce(array_dims(p_change) <> all (array[array_dims(p_meter), array_dims(p_amount),
-                                                    '[1:' || cardinality(p_change) || ']']), false)
+     or ('[1:' || cardinality(p_change) || ']' <> any (array[array_dims(p_change), array_dims(p_meter),
+                                                             array_dims(p_amount)])) is true
      or array_position(p_meter, null) is not null or array_position(p_amount, null) is not null
      or 0 > any (p_amount) or 4611686018427387904 < any (p_amount)
+     or array_position(v_calls, null) is not null or 1 > any (v_calls)
      -- each change is decided on what was before the list
      or (select count(*) <> count(distinct r) from unnest(array_remove(p_ref, null)) r) then
     raise exception 'malformed call of pgquota.apply' using errcode = 'PQ001',
       hint = 'one element of each array a change; amounts from 0 to 2^62, each with its change and meter; '
              'no hold or operation twice';
   end if;
+  for v_seen in
+      select q.ord, q.verb,
+             case when (q.ref is null) = (q.verb in ('settle', 'release', 'extend', 'refund'))
+                    or q.verb in ('reserve', 'extend') and (q.ttl > 0) is not true
+                  then case when q.ref is null and q.verb <> 'reserve' then 'a hold or operation'
+                            when q.verb in ('reserve', 'extend') then 'a time to live'
+                            else 'no hold or operation' end
+                  else 'to be sent once' end as needs
+        from unnest(p_verb, p_key, p_ref, p_ttl, v_calls) with ordinality q (verb, key, ref, ttl, times, ord)
+       where (q.ref is null) = (q.verb in ('settle', 'release', 'extend', 'refund'))
+          or q.verb in ('reserve', 'extend') and (q.ttl > 0) is not true
+          or q.times > 1 and (q.key is not null or q.verb not in ('consume', 'record')) loop
+    raise exception 'change %: % needs %', v_seen.ord, v_seen.verb, v_seen.needs using errcode = 'PQ001';
+  end loop;
   i_from := array_fill(1, array[v_n]);
   i_to := array_fill(0, array[v_n]);
   for j in 1 .. cardinality(p_change) loop
-    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1] then
+    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1]
+       or p_amount[j] > 4611686018427387904 / v_calls[p_change[j]] then
       raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
-        hint = 'amounts are listed in the order of their changes, numbered from 1';
+        hint = 'amounts are listed in the order of their changes, numbered from 1; up to 2^62 in all';
     end if;
     if i_to[p_change[j]] = 0 then
       i_from[p_change[j]] := j;
@@ -453,33 +517,15 @@ begin
     end if;
     i_to[p_change[j]] := j;
   end loop;
-  for i in 1 .. v_n loop
-    v_scopes[i] := case when p_ref[i] is null then p_scope[i] end;
-    v_keys[i] := split_part(p_scope[i], '/', 1) || '/' || p_key[i];
-    if not pgquota.is_scope(p_scope[i]) then
-      raise exception 'change %: "%" is not a scope', i, p_scope[i] using errcode = 'PQ001',
-        hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
-    end if;
-    if (p_ref[i] is null) = (p_verb[i] in ('settle', 'release', 'extend', 'refund'))
-       or p_verb[i] in ('reserve', 'extend') and (p_ttl[i] > 0) is not true then
-      raise exception 'change %: % needs %', i, p_verb[i],
-        case when p_ref[i] is null and p_verb[i] <> 'reserve' then 'a hold or operation'
-             when p_verb[i] in ('reserve', 'extend') then 'a time to live'
-             else 'no hold or operation' end using errcode = 'PQ001';
-    end if;
-  end loop;
-  -- Settlements, releases and refunds always fit and name their counters: they are locked at once.
-  if not p_verb && '{consume,consume_up_to,record,reserve,check,extend}' then
-    select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into l_tenant, l_id
-      from (select h.tenant, unnest(h.counters) as id
-              from unnest(p_verb, p_scope, p_ref) q (verb, tenant, ref)
-              join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and q.verb <> 'refund'
-            union
-            select e.tenant, e.counter
-              from unnest(p_verb, p_scope, p_ref) q (verb, tenant, ref)
-              join pgquota.ledger e on e.at = pgquota.operation_at(q.ref) and e.tenant = q.tenant
-                                   and e.operation = q.ref and q.verb = 'refund') x;
+  select array_agg(case when q.ref is null then q.scope end order by q.ord) into v_scopes
+    from unnest(p_scope, p_ref) with ordinality q (scope, ref, ord);
+  if v_keyed then
+    select array_agg(split_part(q.scope, '/', 1) || '/' || q.key order by q.ord),
+           count(q.key) > count(distinct split_part(q.scope, '/', 1) || '/' || q.key)
+      into v_keys, v_twice
+      from unnest(p_scope, p_key) with ordinality q (scope, key, ord);
   end if;
+  select count(*) into v_inputs from unnest(p_change) c where p_ref[c] is null;
 
   loop
     if l_id is not null then
@@ -490,245 +536,306 @@ begin
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
     end if;
-    if p_verb && '{settle,release}' then
+    if v_held then
       -- of a limit that counts nothing: no counter's lock stands for the hold's
       perform from (select h.id from unnest(p_scope, p_ref) q (tenant, ref)
                       join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and h.counters = '{}'
                      order by h.id for no key update of h) l;
     end if;
     v_now := pgquota.clock();
+    v_times := v_calls;
     v_status := array_fill(null::text, array[v_n]);
     v_detail := v_status;
     v_state := v_status;
-    v_op := array_fill(null::uuid, array[v_n]);
     v_expires := array_fill(null::timestamptz, array[v_n]);
+    v_was := v_expires;
     v_late := array_fill(false, array[v_n]);
-    w_ledger := '{}'; w_alerts := '{}'; w_holds := '{}'; w_items := '{}';
+    v_op := null;
+    v_first := null;
+    v_denied := false;
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
       for v_seen in
-          select * from pgquota.seen_keys(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount,
-                                          v_now) loop
+          select * from pgquota.seen_keys(p_verb, p_scope, p_key, p_ref, p_ttl, i_from, i_to, p_meter,
+                                          p_amount, v_now) loop
         v_status[v_seen.change] := v_seen.status;
         v_detail[v_seen.change] := v_seen.detail;
+        v_times[v_seen.change] := 0;
+      end loop;
+    end if;
+    if v_held then
+      v_wanted := array_fill(false, array[v_n]);
+      for v_seen in
+          select q.change, h.state, h.expires_at, h.taken_at,
+                 h.state = 'expired' or h.expires_at <= v_now as late,
+                 case when h.id is null then 'unknown_hold'
+                      when q.verb = 'extend' and (h.state <> 'open' or h.expires_at <= v_now)
+                      then 'hold_ended'
+                      when h.answers is not null then 'ended'
+                      when not coalesce(p_meter[i_from[q.change]:i_to[q.change]], '{}') <@ h.meters
+                      then 'meter_not_held'
+                      -- retention has dropped a window that it was taken in
+                      when cardinality(h.counters) > (select count(*) from unnest(h.counters) u (counter)
+                                                        join pgquota.counter c
+                                                          on c.tenant = h.tenant and c.id = u.counter)
+                      then 'unknown_hold' end as status,
+                 case when q.verb = 'extend' and h.state <> 'open' then h.state
+                      when q.verb = 'extend' and h.expires_at <= v_now then 'expired'
+                      else (select m from unnest(p_meter[i_from[q.change]:i_to[q.change]]) m
+                             where m <> all (h.meters) limit 1) end as detail
+            from unnest(p_verb, p_scope, p_ref) with ordinality q (verb, tenant, ref, change)
+            left join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref
+           where q.verb in ('settle', 'release', 'extend') loop
+        continue when v_status[v_seen.change] is not null;
+        if v_seen.status is not null then
+          v_status[v_seen.change] := v_seen.status;
+          v_detail[v_seen.change] := v_seen.detail;
+          v_times[v_seen.change] := 0;
+          continue;
+        end if;
+        v_verb := p_verb[v_seen.change];
+        v_wanted[v_seen.change] := true;
+        v_late[v_seen.change] := v_seen.late;
+        v_was[v_seen.change] := v_seen.expires_at;
+        v_expires[v_seen.change] := v_seen.expires_at;
+        v_state[v_seen.change] := case when v_verb = 'settle' then 'settled'
+                                       when v_verb = 'extend' then 'open'
+                                       when v_seen.late then 'expired' else 'released' end;
+        if v_verb = 'extend' then
+          v_expires[v_seen.change] := greatest(v_seen.expires_at, least(
+              v_now + p_ttl[v_seen.change] * interval '1 millisecond',
+              v_seen.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
+          v_first := least(v_first, v_expires[v_seen.change]);
+        end if;
+      end loop;
+    end if;
+    if p_verb && '{reserve}' then
+      for v_seen in
+          select q.change, v_now + least(q.ttl * interval '1 millisecond',
+                                         pgquota.exactly(z.longest_hold)) as expires
+            from unnest(p_verb, p_ttl) with ordinality q (verb, ttl, change), pgquota.setting z
+           where q.verb = 'reserve' loop
+        v_state[v_seen.change] := 'open';
+        v_expires[v_seen.change] := v_seen.expires;
+        v_first := least(v_first, v_seen.expires);
       end loop;
     end if;
 
-    -- The legs of changes that look for their limits, then of those that name a hold or an operation.
-    v_legs := array(select l
-                      from unnest(pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now)) l
-                     order by l.change, l.ord);
-    for i in 1 .. v_n loop
-      continue when v_status[i] is not null or p_ref[i] is null;
-      v_verb := p_verb[i];
-      if v_verb = 'refund' then
-        v_legs := v_legs || array(select l from pgquota.refund_legs(i, p_scope[i], p_ref[i], v_now) l);
-        continue;
-      end if;
-      select * into v_hold from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i];
-      if not found then
-        v_status[i] := 'unknown_hold';
-        continue;
-      end if;
-      v_late[i] := v_hold.state = 'expired' or v_hold.expires_at <= v_now;
-      if v_verb = 'extend' and (v_hold.state <> 'open' or v_late[i]) then
-        v_status[i] := 'hold_ended';
-        v_detail[i] := case when v_hold.state = 'open' then 'expired' else v_hold.state end;
-      elsif v_hold.answers is not null then
-        v_status[i] := 'ended';
-      elsif not p_meter[i_from[i]:i_to[i]] <@ v_hold.meters then
-        v_status[i] := 'meter_not_held';
-        v_detail[i] := (select m from unnest(p_meter[i_from[i]:i_to[i]]) m
-                         where m <> all (v_hold.meters) limit 1);
-      else
-        v_state[i] := case when v_verb = 'settle' then 'settled' when v_verb = 'extend' then 'open'
-                           when v_late[i] then 'expired' else 'released' end;
-        v_expires[i] := v_hold.expires_at;
-        if v_verb = 'extend' then
-          v_expires[i] := greatest(v_hold.expires_at, least(
-              v_now + p_ttl[i] * interval '1 millisecond',
-              v_hold.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
+    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
+           count(distinct y.input), count(distinct y.change) filter (where y.proper)
+      into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
+      from (select l as leg, l.change, l.input,
+                   l.input is null or l.counter is not null and l.scope = p_scope[l.change] as proper,
+                   case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
+                   case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
+                   dense_rank() over (order by l.scope collate "C", l.meter collate "C", l.per collate "C",
+                                               l.start_at)::int as slot,
+                   l.mode <> 'off'
+                   and row_number() over (partition by l.scope collate "C", l.meter collate "C",
+                                                       l.per collate "C", l.start_at, l.change
+                                          order by l.mode = 'off', l.ord) = 1 as charges
+              from (select r.* from pgquota.resolve(v_scopes, p_change, p_meter, p_amount, v_now) r
+                     where v_inputs > 0
+                    union all
+                    select h.* from pgquota.hold_legs(p_verb, p_scope, p_ref, v_wanted, i_from, i_to, p_meter,
+                                                      p_amount, v_now) h
+                     where v_held
+                    union all
+                    select e.* from pgquota.refund_legs(p_verb, p_scope, p_ref, i_from, i_to, p_meter,
+                                                        p_amount, v_now) e
+                     where p_verb && '{refund}') l
+             order by l.change, l.ord, l.scope collate "C", l.meter collate "C", l.per collate "C",
+                      l.start_at) y;
+    if v_found < v_inputs then
+      for v_seen in
+          select distinct on (q.change) q.change, q.meter,
+                 pgquota.why_no_limit(p_scope[q.change], q.meter, v_now) as why
+            from unnest(p_change, p_meter) with ordinality q (change, meter, input)
+           where p_ref[q.change] is null
+             and not exists (select from unnest(v_legs) l where l.input = q.input)
+           order by q.change, q.input loop
+        continue when v_status[v_seen.change] is not null;
+        v_status[v_seen.change] := v_seen.why;
+        v_detail[v_seen.change] := v_seen.meter;
+        v_times[v_seen.change] := 0;
+      end loop;
+    end if;
+    if v_proper < v_n then
+      -- of counters is known that their scopes are proper
+      for i in 1 .. v_n loop
+        if not pgquota.is_scope(p_scope[i]) then
+          raise exception 'change %: "%" is not a scope', i, p_scope[i] using errcode = 'PQ001',
+            hint = 'a scope is 1 to 9 segments of 1 to 128 characters, joined by slashes';
         end if;
-        v_part := array(select l from pgquota.hold_legs(i, p_scope[i], p_ref[i], v_now) l);
-        if cardinality(v_hold.counters) > (select count(distinct l.counter) from unnest(v_part) l) then
-          v_status[i] := 'unknown_hold'; -- retention has dropped a window that it was taken in
-        end if;
-        v_legs := v_legs || v_part;
-      end if;
-    end loop;
+      end loop;
+    end if;
 
-    -- Which legs are whose; which counters there are.
-    v_from := array_fill(1, array[v_n]);
-    v_to := array_fill(0, array[v_n]);
-    i_take := p_amount;
-    s_tenant := '{}'; s_id := '{}'; s_used := '{}'; s_held := '{}'; s_entries := '{}';
-    s_du := '{}'; s_dh := '{}'; s_de := '{}'; s_last := '{}';
-    g_slot := '{}';
-    for g in 1 .. coalesce(cardinality(v_legs), 0) loop
-      v_leg := v_legs[g];
-      if v_to[v_leg.change] = 0 then
-        v_from[v_leg.change] := g;
-      end if;
-      v_to[v_leg.change] := g;
-      g_slot[g] := null;
-      if v_leg.input is not null then
-        i_take[v_leg.input] := -1; -- a limit was found for it
-      end if;
-      if v_leg.counter is not null and v_leg.mode <> 'off' then
-        v_slot := array_position(s_id, v_leg.counter);
-        if v_slot is null then
-          s_id := s_id || v_leg.counter;
-          v_slot := cardinality(s_id);
-          s_tenant[v_slot] := split_part(v_leg.scope, '/', 1);
-          s_used[v_slot] := v_leg.used;
-          s_held[v_slot] := v_leg.held;
-          s_entries[v_slot] := v_leg.entries;
-          s_du[v_slot] := 0;
-          s_dh[v_slot] := 0;
-          s_de[v_slot] := 0;
-          s_last[v_slot] := 0;
-        end if;
-        g_slot[g] := v_slot;
-      end if;
-    end loop;
-    for j in 1 .. cardinality(p_change) loop
-      if i_take[j] >= 0 and p_ref[p_change[j]] is null and v_status[p_change[j]] is null then
-        v_status[p_change[j]] := pgquota.why_no_limit(p_scope[p_change[j]], p_meter[j], v_now);
-        v_detail[p_change[j]] := p_meter[j];
-      end if;
-    end loop;
-    i_take := p_amount;
-    b_used := s_used;
-    b_held := s_held;
+    for v_pass in 1 .. 2 loop
+      select array_agg(s.tenant), array_agg(s.counter), array_agg(s.used), array_agg(s.held),
+             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de), array_agg(s.room),
+             array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
+             coalesce(bool_or(s.place > 0 and s.counter is null), false),
+             coalesce(bool_or(s.place > 0 and s.counter is not null and s.expiry <= v_now), false),
+             max(s.low), min(s.high)
+        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_room, s_runs, s_place, v_tight,
+             v_missing, v_expired, v_low, v_high
+        from (select w.*, case when w.writes then count(*) filter (where w.writes) over (order by w.slot) end
+                          ::int as place
+                from (select g_slot[l.ordinality] as slot, min(split_part(l.scope, '/', 1)) as tenant,
+                             min(l.counter) as counter, min(l.used) as used, min(l.held) as held,
+                             min(l.expiry_at) as expiry, bool_or(x.writes) as writes,
+                             coalesce(sum(x.asked) > min(l.ceiling) filter (where l.mode <> 'off')
+                                                     - min(l.used) - min(l.held), false)
+                             or sum(x.asked) > c_most - min(l.used) - min(l.held) as tight,
+                             least(c_most, coalesce(sum(x.times * g_du[l.ordinality]), 0))::bigint as du,
+                             least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
+                             sum(case when l.billed and g_du[l.ordinality] <> 0 then x.times else 0 end)::int
+                             as de,
+                             min(case when x.writes and l.mode = 'enforce' and l.ceiling is not null
+                                        and p_verb[l.change] in ('consume', 'consume_up_to', 'reserve',
+                                                                 'extend')
+                                      then l.ceiling else c_most end) as room,
+                             bool_or(x.writes and l.input is not null) as runs,
+                             max(l.last_at) filter (where x.writes) as low,
+                             min(l.end_at) filter (where x.writes and l.input is not null) as high
+                        from unnest(v_legs) with ordinality l
+                       cross join lateral (
+                             select l.mode <> 'off' and v_times[l.change] > 0
+                                    and p_verb[l.change] <> 'check' as writes,
+                                    case when g_charges[l.ordinality] and p_verb[l.change] <> 'check'
+                                         then v_times[l.change] else 0 end as times,
+                                    case when g_charges[l.ordinality] and v_pass = 1
+                                         then greatest(0, l.asked) * v_times[l.change] else 0 end as asked) x
+                       group by g_slot[l.ordinality]
+                       order by 1) w) s;
+      exit when v_pass = 2 or not v_tight and not v_twice and not p_verb && '{refund}';
 
-    -- Decide, in order, each change on what the ones before it left.
-    g_fits := '{}'; g_granted := '{}'; g_du := '{}'; g_dh := '{}'; g_charges := '{}';
-    g_used := '{}'; g_held := '{}';
-    v_low := null; v_high := null;
-    v_write := false; v_missing := false; v_expired := false; v_denied := false; v_covered := true;
-    for i in 1 .. v_n loop
-      if v_keys[i] is not null
-         and coalesce(v_status[i], '') not in ('replay', 'key_conflict', 'key_expired') then
-        -- answered at the end, out of the row that the first one writes; a denied one writes none
-        for j in 1 .. i - 1 loop
-          if v_keys[j] = v_keys[i] and v_status[j] = 'granted' and p_verb[j] <> 'check' then
-            v_status[i] := 'same_key';
+      -- Decide, in order, each change on what the ones before it left: those that touch what is tight.
+      i_take := p_amount;
+      for v_seen in
+          select l.change, min(l.ordinality)::int as low, max(l.ordinality)::int as high
+            from unnest(v_legs) with ordinality l
+           group by l.change
+          having bool_or(s_tight[g_slot[l.ordinality]] and l.mode <> 'off') or p_verb[l.change] = 'refund'
+                 or v_twice and v_keys[l.change] is not null
+           order by l.change loop
+        continue when v_status[v_seen.change] is not null;
+        v_verb := p_verb[v_seen.change];
+        if v_twice and v_keys[v_seen.change] is not null then
+          -- answered at the end, out of the row that the first one writes; a denied one writes none
+          for j in 1 .. v_seen.change - 1 loop
+            if v_keys[j] = v_keys[v_seen.change] and v_times[j] > 0 and p_verb[j] <> 'check' then
+              v_status[v_seen.change] := 'same_key';
+            end if;
+          end loop;
+        end if;
+        if v_verb = 'consume_up_to' then
+          for g in v_seen.low .. v_seen.high loop
+            v_leg := v_legs[g];
+            if v_leg.mode = 'enforce' and v_leg.ceiling is not null then
+              i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0,
+                  v_leg.ceiling - s_used[g_slot[g]] - s_held[g_slot[g]]));
+            end if;
+          end loop;
+          for g in v_seen.low .. v_seen.high loop
+            g_du[g] := i_take[v_legs[g].input];
+          end loop;
+        elsif v_verb = 'refund' then
+          v_full := null;
+          select m.took || ' ' || m.meter into v_full
+            from (-- a reset of a scope leaves less in some of its counters
+                  select l.meter, min(l.took) as took, min(l.du) as du
+                    from unnest(v_legs[v_seen.low:v_seen.high]) l
+                   group by l.meter
+                  having bool_or(- l.du > l.took)
+                  union all -- none of it was charged
+                  select q.meter, 0, 0
+                    from unnest(p_meter[i_from[v_seen.change]:i_to[v_seen.change]],
+                                p_amount[i_from[v_seen.change]:i_to[v_seen.change]]) q (meter, amount)
+                   where q.amount > 0 and not exists (select from unnest(v_legs[v_seen.low:v_seen.high]) l
+                                                       where l.meter = q.meter)
+                  limit 1) m;
+          if v_full is not null then
+            v_status[v_seen.change] := 'refund_too_large';
+            v_detail[v_seen.change] := v_full;
           end if;
-        end loop;
-      end if;
-      continue when v_status[i] is not null;
-      v_verb := p_verb[i];
-      if v_verb = 'refund' and v_to[i] = 0 then
-        v_status[i] := 'unknown_operation';
-        continue;
-      end if;
-      if v_verb = 'consume_up_to' then
-        for g in v_from[i] .. v_to[i] loop
+        end if;
+        if v_status[v_seen.change] is not null then
+          v_times[v_seen.change] := 0;
+          continue;
+        end if;
+        v_full := null;
+        v_deny := v_verb in ('consume', 'reserve', 'extend', 'check');
+        for g in v_seen.low .. v_seen.high loop
           v_leg := v_legs[g];
-          if v_leg.mode = 'enforce' and v_leg.ceiling is not null then
-            v_slot := g_slot[g];
-            i_take[v_leg.input] := least(i_take[v_leg.input], greatest(0, v_leg.ceiling
-                - coalesce(s_used[v_slot], 0) - coalesce(s_held[v_slot], 0)));
+          continue when v_leg.mode = 'off';
+          v_slot := g_slot[g];
+          v_fit := c_most - s_used[v_slot] - s_held[v_slot];
+          if (case v_verb when 'check' then v_leg.asked else g_du[g] + g_dh[g] end)
+             > v_fit / v_calls[v_seen.change] then
+            v_full := coalesce(v_full, v_leg.name);
+          end if;
+          if v_deny and v_leg.mode = 'enforce' and v_leg.asked > 0 and v_leg.ceiling is not null then
+            v_times[v_seen.change] := least(v_times[v_seen.change], greatest(0,
+                v_leg.ceiling - s_used[v_slot] - s_held[v_slot]) / v_leg.asked);
           end if;
         end loop;
-      end if;
-      v_ok := true;
-      v_full := null;
-      v_deny := v_verb in ('consume', 'reserve', 'extend', 'check');
-      for g in v_from[i] .. v_to[i] loop
-        v_leg := v_legs[g];
-        continue when v_leg.mode = 'off';
-        v_slot := g_slot[g];
-        v_u := coalesce(s_used[v_slot], 0);
-        v_h := coalesce(s_held[v_slot], 0);
-        v_take := v_leg.amount;
-        if v_leg.input is null then
-          v_slot := array_position(p_meter[i_from[i]:i_to[i]], v_leg.meter);
-          v_take := case when v_slot is not null then p_amount[i_from[i] + v_slot - 1]
-                         when v_verb = 'settle' then v_leg.amount
-                         when v_verb = 'refund' and i_to[i] = 0 then v_leg.took
-                         else 0 end;
-        elsif v_verb = 'consume_up_to' then
-          v_take := i_take[v_leg.input];
-        end if;
-        if v_verb = 'refund' and v_take > v_leg.took then
-          v_status[i] := 'refund_too_large';
-          -- a reset of a scope leaves less in some of its counters
-          v_detail[i] := (select min(l.took) from unnest(v_legs[v_from[i]:v_to[i]]) l
-                           where l.meter = v_leg.meter) || ' ' || v_leg.meter;
-          exit;
-        end if;
-        g_du[g] := case v_verb when 'reserve' then 0 when 'extend' then 0 when 'release' then 0
-                               when 'refund' then -v_take else v_take end;
-        g_dh[g] := case v_verb when 'reserve' then v_take when 'extend' then v_take
-                               when 'settle' then -v_leg.took when 'release' then -v_leg.took else 0 end;
-        v_d := case when v_verb = 'consume_up_to' then v_leg.amount else g_du[g] + g_dh[g] end;
-        g_fits[g] := v_d <= 0 or v_leg.ceiling is null or v_d <= v_leg.ceiling - v_u - v_h;
-        g_granted[g] := v_take;
-        g_used[g] := v_u;
-        g_held[g] := v_h;
-        if g_du[g] + g_dh[g] > c_most - v_u - v_h then
-          v_full := coalesce(v_full, v_leg.name);
-        end if;
-        v_ok := v_ok and (g_fits[g] or not v_deny or v_leg.mode = 'observe');
-      end loop;
-      if v_verb = 'refund' and v_status[i] is null then
-        for j in i_from[i] .. i_to[i] loop
-          if p_amount[j] > 0 and v_status[i] is null
-             and not exists (select from unnest(v_legs[v_from[i]:v_to[i]]) l where l.meter = p_meter[j]) then
-            v_status[i] := 'refund_too_large'; -- none of it was charged
-            v_detail[i] := '0 ' || p_meter[j];
+        if v_full is not null and v_times[v_seen.change] > 0 then
+          if v_calls[v_seen.change] > 1 then
+            raise exception 'the counter of limit "%" cannot hold so much', v_full using errcode = 'PQ003',
+              hint = 'send the calls one by one';
           end if;
-        end loop;
-      end if;
-      continue when v_status[i] is not null;
-      if v_ok and v_full is not null then
-        v_status[i] := 'counter_full';
-        v_detail[i] := v_full;
-        continue;
-      end if;
-      if not v_ok then
-        v_status[i] := 'denied';
-        v_denied := true;
-        continue;
-      end if;
-      v_status[i] := 'granted';
-      continue when v_verb = 'check';
-      v_write := true;
-      for g in v_from[i] .. v_to[i] loop
-        v_leg := v_legs[g];
-        continue when v_leg.mode = 'off';
-        v_slot := g_slot[g];
-        v_expired := v_expired or v_leg.counter is not null and v_leg.expiry_at <= v_now;
-        v_low := greatest(v_low, v_leg.last_at);
-        if v_leg.input is not null then
-          v_high := least(v_high, v_leg.end_at);
+          v_status[v_seen.change] := 'counter_full';
+          v_detail[v_seen.change] := v_full;
+          v_times[v_seen.change] := 0;
+          continue;
         end if;
-        if v_slot is null then
-          v_missing := true;
-        else
-          v_covered := v_covered and coalesce(v_leg.counter = any (l_id), false);
-          g_charges[g] := s_last[v_slot] <> i;
+        v_denied := v_denied or v_times[v_seen.change] < v_calls[v_seen.change];
+        continue when v_verb = 'check';
+        for g in v_seen.low .. v_seen.high loop
           if g_charges[g] then
-            s_last[v_slot] := i;
-            s_du[v_slot] := s_du[v_slot] + g_du[g];
-            s_dh[v_slot] := s_dh[v_slot] + g_dh[g];
-            s_used[v_slot] := s_used[v_slot] + g_du[g];
-            s_held[v_slot] := s_held[v_slot] + g_dh[g];
-            s_de[v_slot] := s_de[v_slot] + (v_leg.billed and g_du[g] <> 0)::int;
+            s_used[g_slot[g]] := s_used[g_slot[g]] + g_du[g] * v_times[v_seen.change];
+            s_held[g_slot[g]] := s_held[g_slot[g]] + g_dh[g] * v_times[v_seen.change];
           end if;
-        end if;
+        end loop;
       end loop;
+      if v_twice then
+        -- what is wrong with a request matters less than that its key has an answer
+        for i in 1 .. v_n loop
+          if v_keys[i] is not null
+             and v_status[i] not in ('replay', 'key_conflict', 'key_expired', 'same_key') then
+            for j in 1 .. i - 1 loop
+              if v_keys[j] = v_keys[i] and v_times[j] > 0 and p_verb[j] <> 'check' then
+                v_status[i] := 'same_key';
+              end if;
+            end loop;
+          end if;
+        end loop;
+      end if;
+      if p_verb && '{refund}' then
+        for i in 1 .. v_n loop
+          if p_verb[i] = 'refund' and v_status[i] is null
+             and not exists (select from unnest(v_legs) l where l.change = i) then
+            v_status[i] := 'unknown_operation';
+            v_times[i] := 0;
+          end if;
+        end loop;
+      end if;
     end loop;
+    v_write := exists (select from unnest(p_verb, v_times) q (verb, times)
+                        where q.verb <> 'check' and q.times > 0);
+    v_locked := coalesce(s_id = l_id, false)
+                or not exists (select from unnest(s_id, s_place) s (id, place)
+                                where s.place > 0 and (s.id = any (coalesce(l_id, '{}'))) is not true);
 
     v_at := v_now;
     if not v_write then
       -- A rival with the same key may have been answered between the look at the keys and that at the
       -- counters; it is visible now.
       continue when v_denied and v_keyed and exists (
-          select from pgquota.seen_keys(p_verb, p_scope, p_key, p_ref, p_ttl, p_change, p_meter, p_amount,
-                                        v_now) k where v_status[k.change] = 'denied');
+          select from pgquota.seen_keys(p_verb, p_scope, p_key, p_ref, p_ttl, i_from, i_to, p_meter, p_amount,
+                                        v_now) k where v_status[k.change] is null);
       -- A stricter caller looks through an old snapshot: a lock tells whether its denial still stands.
       if v_denied and l_id is null and current_setting('transaction_isolation') <> 'read committed' then
         l_tenant := s_tenant;
@@ -737,7 +844,7 @@ begin
       end if;
     elsif v_missing and exists (select from unnest(v_legs) l
                                  where l.counter is null and l.ended is null and l.mode <> 'off'
-                                   and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check') then
+                                   and v_times[l.change] > 0 and p_verb[l.change] <> 'check') then
       -- First windows. A rival may be opening them too, and then waiting for the first is waiting for a
       -- lock: so all counters of the call are opened or locked in one go and one order. What has an
       -- earlier window is only locked here.
@@ -748,7 +855,7 @@ begin
                min(l.start_at), bool_or(l.billed)
           from unnest(v_legs) l
          where l.input is not null and l.mode <> 'off'
-           and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+           and v_times[l.change] > 0 and p_verb[l.change] <> 'check'
          group by l.scope, l.meter, l.per
          order by l.scope collate "C", l.meter collate "C", l.per collate "C"
         on conflict (tenant, scope, meter, per) where current do update set used = c.used
@@ -762,9 +869,9 @@ begin
         from (select split_part(l.scope, '/', 1) as tenant, l.ended as id
                 from unnest(v_legs) l
                where l.counter is null and l.ended is not null and l.mode <> 'off'
-                 and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+                 and v_times[l.change] > 0 and p_verb[l.change] <> 'check'
               union
-              select * from unnest(s_tenant, s_id)) x;
+              select s.tenant, s.id from unnest(s_tenant, s_id) s (tenant, id) where s.id is not null) x;
       if not m_id <@ coalesce(l_id, '{}') then
         l_tenant := m_tenant;
         l_id := m_id;
@@ -773,166 +880,290 @@ begin
       update pgquota.counter c set current = false
         from unnest(v_legs) l
        where l.counter is null and c.tenant = split_part(l.scope, '/', 1) and c.id = l.ended
-         and l.mode <> 'off' and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check';
+         and l.mode <> 'off' and v_times[l.change] > 0 and p_verb[l.change] <> 'check';
       with o as (
       insert into pgquota.counter (tenant, scope, meter, per, start_at, end_at, last_at, billed)
       select split_part(l.scope, '/', 1), l.scope, l.meter, l.per, min(l.start_at), min(l.end_at),
              min(l.start_at), bool_or(l.billed)
         from unnest(v_legs) l
        where l.counter is null and l.mode <> 'off'
-         and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check'
+         and v_times[l.change] > 0 and p_verb[l.change] <> 'check'
        group by l.scope, l.meter, l.per
        order by l.scope collate "C", l.meter collate "C", l.per collate "C"
       on conflict do nothing returning id)
       select v_opened || coalesce(array_agg(id), '{}') into v_opened from o;
       continue;
-    elsif not v_covered or v_expired then
+    elsif not v_locked and (v_expired or p_verb && '{extend,refund}' or true = any (v_late)
+                            or current_setting('transaction_isolation') <> 'read committed' and v_denied) then
       v_reap := v_reap or v_expired;
       l_tenant := s_tenant;
       l_id := s_id;
       continue;
+    elsif v_locked and v_expired then
+      v_reap := true;
+      continue;
     else
-      v_at := greatest(v_low, least(v_at, v_high - interval '1 microsecond'));
-      if p_verb && '{reserve,extend}' then
-        select min(case q.verb when 'extend' then q.expires
-                               else v_now + least(q.ttl * interval '1 millisecond',
-                                                  pgquota.exactly(z.longest_hold)) end)
-          into v_first
-          from pgquota.setting z, unnest(p_verb, p_ttl, v_status, v_expires) q (verb, ttl, status, expires)
-         where q.verb in ('reserve', 'extend') and q.status = 'granted';
-      end if;
-      -- Locked and decided: what fits is known, so there is no guard.
-      update pgquota.counter c
-         set used = c.used + s.used, held = c.held + s.held, entries = c.entries + s.entries, last_at = v_at,
-             expiry_at = least(c.expiry_at, v_first)
-        from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
-       where c.tenant = s.tenant and c.id = s.id and (s.used <> 0 or s.held <> 0);
+      v_at := greatest(v_low, least(v_now, v_high - interval '1 microsecond'));
+      -- The heart. Under locks what fits is known; else the guard is checked on the newest version of each
+      -- counter, which rivals may have changed since the look. A counter that fails it is updated too, as one
+      -- whose holds must be looked at: this locks all of them, in order, before any is locked again.
+      with u as (
+        update pgquota.counter c
+           set (used, held, entries, last_at, expiry_at) = (
+               select case when g.ok then c.used + s.du else c.used end,
+                      case when g.ok then c.held + s.dh else c.held end,
+                      case when g.ok then c.entries + s.de else c.entries end,
+                      case when g.ok and (s.du <> 0 or s.dh <> 0) then greatest(c.last_at, v_at)
+                           else c.last_at end,
+                      case when not g.ok then '-infinity'
+                           when s.dh < 0 and c.held + s.dh = 0 and v_first is null then 'infinity'
+                           else least(c.expiry_at, v_first) end
+                 from (select v_locked
+                              or c.expiry_at > v_now
+                                 and (not s.runs or c.current and c.end_at > pgquota.clock())
+                                 and -s.dh <= c.held and s.du + s.dh <= s.room - c.used - c.held as ok
+                       offset 0) g)
+          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_room, s_runs, s_place)
+                 s (tenant, id, du, dh, de, room, runs, place)
+         where s.place > 0 and c.tenant = s.tenant and c.id = s.id
+        returning s.place, c.used, c.held, c.entries, c.last_at, c.expiry_at > '-infinity' as ok)
+      select array_agg(u.place) filter (where u.ok), array_agg(u.used), array_agg(u.held),
+             array_agg(u.entries), array_agg(u.last_at), greatest(v_at, max(u.last_at))
+        into u_place, u_used, u_held, u_entries, u_last, v_at
+        from (select * from u order by u.place) u;
+      v_count := coalesce(cardinality(u_place), 0);
     end if;
 
     -- Answers, and what is to be written beside the counters.
-    s_used := b_used;
-    s_held := b_held;
-    v_answers := '{}'; g_over := '{}';
-    for i in 1 .. v_n loop
-      continue when v_status[i] in ('replay', 'ended', 'same_key');
-      if v_status[i] = 'granted' and p_verb[i] <> 'check' then
-        v_op[i] := pgquota.operation_id(v_at);
-        if p_verb[i] = 'reserve' then
-          v_expires[i] := v_now + least(p_ttl[i] * interval '1 millisecond',
-                                       (select pgquota.exactly(z.longest_hold) from pgquota.setting z));
-          v_state[i] := 'open';
-          w_holds := w_holds || row(split_part(p_scope[i], '/', 1), v_op[i], p_scope[i],
-              p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], '{}', '{}', v_at, v_expires[i],
-              'open', null)::pgquota.hold;
+    v_done := false;
+    v_alerts := null;
+    <<write>>
+    begin
+      if v_write then
+        exit write when v_count < (select count(*) from unnest(s_place) s (place) where s.place > 0);
+        if v_at > any (u_last) then
+          -- others were at some of the counters since the look: these changes come after theirs
+          update pgquota.counter c set last_at = v_at
+            from unnest(s_tenant, s_id, s_du, s_dh) s (tenant, id, du, dh)
+           where (s.du <> 0 or s.dh <> 0) and c.tenant = s.tenant and c.id = s.id and c.last_at < v_at;
         end if;
+        -- One operation id for the list and, counted up from it, one for each call.
+        v_base := pgquota.operation_id(v_at);
+        select array_agg(case when v_times[q.change] > 0 and p_verb[q.change] <> 'check'
+                              then pgquota.next_operation(v_base, q.before) end order by q.change)
+          into v_op
+          from (select o.change, sum(o.times) over (order by o.change) - o.times as before
+                  from unnest(v_times) with ordinality o (times, change)) q;
       end if;
-      v_answer := null;
-      v_answer.change := i;
-      v_answer.status := v_status[i];
-      v_answer.detail := v_detail[i];
-      v_answer.operation := v_op[i];
-      v_answer.at := v_at;
-      v_answer.replayed := false;
-      v_answer.late := v_late[i];
-      v_answer.hold_state := v_state[i];
-      v_answer.expires_at := v_expires[i];
-      v_ok := false;
-      for g in v_from[i] .. v_to[i] loop
-        v_leg := v_legs[g];
-        continue when v_leg.mode = 'off' or g_used[g] is null;
-        v_ok := true;
-        v_slot := g_slot[g];
-        g_crossed := '{}';
-        g_over[g] := 0;
-        if v_op[i] is not null then
-          if g_charges[g] then
-            s_used[v_slot] := s_used[v_slot] + g_du[g];
-            s_held[v_slot] := s_held[v_slot] + g_dh[g];
-            if v_leg.billed and g_du[g] <> 0 then
-              s_entries[v_slot] := s_entries[v_slot] + 1;
-              w_ledger := w_ledger || row(s_tenant[v_slot], v_at, v_op[i], s_id[v_slot], s_entries[v_slot],
-                  p_verb[i], g_du[g], s_used[v_slot], p_ref[i])::pgquota.ledger;
-            end if;
-            if p_verb[i] = 'reserve' then
-              v_rows := cardinality(w_holds);
-              w_holds[v_rows].counters := w_holds[v_rows].counters || s_id[v_slot];
-              w_holds[v_rows].counter_meters := w_holds[v_rows].counter_meters || v_leg.meter;
-              w_items := w_items || row(s_tenant[v_slot], s_id[v_slot], v_expires[i], v_op[i],
-                                        g_dh[g])::pgquota.hold_item;
-            end if;
-          end if;
-          g_used[g] := s_used[v_slot];
-          g_held[g] := s_held[v_slot];
-          g_over[g] := least(greatest(0, g_du[g] + g_dh[g]),
-                             greatest(0, coalesce(g_used[g] - v_leg.capacity + g_held[g], 0)));
-        end if;
-        v_answer.ord := v_leg.ord;
-        v_answer.counter := s_id[v_slot];
-        v_answer.entry := case when v_op[i] is not null and g_charges[g] and v_leg.billed and g_du[g] <> 0
-                               then s_entries[v_slot] end;
-        v_answer.limit_name := v_leg.name;
-        v_answer.meter := v_leg.meter;
-        v_answer.scope := v_leg.scope;
-        v_answer.mode := v_leg.mode;
-        v_answer.per := v_leg.per;
-        v_answer.capacity := v_leg.capacity;
-        v_answer.ceiling := v_leg.ceiling;
-        v_answer.used := g_used[g];
-        v_answer.held := g_held[g];
-        v_answer.start_at := v_leg.start_at;
-        v_answer.end_at := v_leg.end_at;
-        v_answer.fits := g_fits[g];
-        v_answer.granted := case when v_status[i] = 'granted' then g_granted[g] else 0 end;
-        v_answer.overage := g_over[g];
-        v_answer.message := v_leg.message;
-        if v_op[i] is not null and g_du[g] > 0 and cardinality(v_leg.thresholds) > 0 then
-          g_crossed := array(select a
-                               from unnest(pgquota.reached(v_answer, v_leg.thresholds)) a
-                              where not exists (select from unnest(w_alerts) w
-                                                 where w.counter = a.counter and w.percent = a.percent
-                                                   and w.limit_name = a.limit_name));
-          w_alerts := w_alerts || g_crossed;
-        end if;
-        v_answer.crossed := array(select a.percent from unnest(g_crossed) a);
-        v_answers := v_answers || v_answer;
-      end loop;
-      if not v_ok then
-        v_answers := v_answers || v_answer;
+      v_answers := array(
+        select row(x.change, a.status, null, a.operation, v_at, false, v_late[x.change],
+                   case when a.status = 'granted' then v_state[x.change] end,
+                   case when a.status = 'granted' then v_expires[x.change] end,
+                   x.ord, x.name, x.meter, x.scope, x.mode, x.per, x.capacity, x.ceiling, a.used, a.held,
+                   x.start_at, x.end_at,
+                   coalesce(x.asked <= 0 or x.asked <= x.ceiling - a.used - a.held + a.own, true),
+                   case when a.status = 'denied' then 0
+                        else case p_verb[x.change] when 'check' then x.asked when 'reserve' then x.dh
+                                                   when 'extend' then x.dh when 'refund' then - x.du
+                                                   else x.du end end,
+                   a.overage,
+                   case when a.operation is not null and x.du > 0 and x.capacity > 0
+                          and a.used >= x.capacity::numeric * x.thresholds[1] / 100
+                        then x.thresholds else '{}' end,
+                   x.message, x.counter,
+                   case when a.operation is not null and x.entered > 0
+                        then u_entries[x.place] - s_de[x.slot] + x.entry end,
+                   a.times, null)::pgquota.answer
+          from (select l.change, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity, l.ceiling,
+                       l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
+                       l.used + sum(p.times * p.du) over w as used,
+                       l.held + sum(p.times * p.dh) over w as held,
+                       sum(p.entered) over w as entry,
+                       u_used[p.place] - s_du[p.slot] - l.used as more_used,
+                       u_held[p.place] - s_dh[p.slot] - l.held as more_held
+                  from unnest(v_legs) with ordinality l
+                 cross join lateral (
+                       select g_slot[l.ordinality] as slot, s_place[g_slot[l.ordinality]] as place,
+                              case when g_charges[l.ordinality] then v_times[l.change] else 0 end as times,
+                              g_du[l.ordinality] as du, g_dh[l.ordinality] as dh,
+                              case when g_charges[l.ordinality] and l.billed and g_du[l.ordinality] <> 0
+                                   then v_times[l.change] else 0 end as entered) p
+                 where l.mode <> 'off'
+                window w as (partition by p.slot order by l.change, l.ord
+                             rows between unbounded preceding and current row)) x
+         cross join lateral (
+               select 'granted', v_op[x.change], v_times[x.change],
+                      x.used + coalesce(case when v_op[x.change] is not null then x.more_used end, 0),
+                      x.held + coalesce(case when v_op[x.change] is not null then x.more_held end, 0),
+                      x.du + x.dh
+                where v_times[x.change] > 0
+               union all
+               select 'denied', null, v_calls[x.change] - v_times[x.change], x.used, x.held, 0
+                where v_times[x.change] < v_calls[x.change]) r (status, operation, times, used, held, own)
+         cross join lateral (
+               select r.status, r.operation, r.times, r.used::bigint, r.held::bigint, r.own,
+                      case when r.operation is not null
+                           then least(greatest(0, r.own),
+                                      greatest(0, coalesce(r.used - x.capacity + r.held, 0)))::bigint
+                           else 0 end as overage) a
+         where v_status[x.change] is null
+         order by x.change, a.status desc, x.ord);
+      -- What has no limit that counts, or is in error, has an answer all the same.
+      if (select count(distinct a.change) from unnest(v_answers) a) < v_n then
+        for v_seen in
+            select q.change from generate_series(1, v_n) q (change)
+             where coalesce(v_status[q.change], '') not in ('replay', 'ended', 'same_key')
+               and not exists (select from unnest(v_answers) a where a.change = q.change) loop
+          v_answer := null;
+          v_answer.change := v_seen.change;
+          v_answer.status := coalesce(v_status[v_seen.change], 'granted');
+          v_answer.detail := v_detail[v_seen.change];
+          v_answer.operation := v_op[v_seen.change];
+          v_answer.at := v_at;
+          v_answer.replayed := false;
+          v_answer.late := v_late[v_seen.change];
+          v_answer.hold_state := v_state[v_seen.change];
+          v_answer.expires_at := v_expires[v_seen.change];
+          v_answer.times := v_calls[v_seen.change];
+          v_answers := v_answers || v_answer;
+        end loop;
       end if;
-    end loop;
-    exit when not v_write or not v_keyed;
-    insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
-    select split_part(q.scope, '/', 1), q.key, q.verb, q.scope, q.ref, q.ttl,
-           p_meter[i_from[q.ord]:i_to[q.ord]], p_amount[i_from[q.ord]:i_to[q.ord]], v_at,
-           array(select a from unnest(v_answers) a where a.change = q.ord)
-      from unnest(p_verb, p_scope, p_key, p_ref, p_ttl, v_status) with ordinality
-           q (verb, scope, key, ref, ttl, status, ord)
-     where q.key is not null and q.status = 'granted' and q.verb <> 'check'
-     order by split_part(q.scope, '/', 1) collate "C", q.key collate "C"
-    on conflict do nothing;
-    get diagnostics v_rows = row_count;
-    exit when v_rows = (select count(*) from unnest(p_verb, p_key, v_status) q (verb, key, status)
-                         where q.key is not null and q.status = 'granted' and q.verb <> 'check');
-    -- A rival's answer to one of the keys was committed while this call waited for the key. Take back what
-    -- nobody has seen yet, and look again: the key tells the answer now.
+      v_done := not v_write;
+      exit write when v_done;
+
+      if exists (select from unnest(v_answers) a where a.crossed <> '{}') then
+        select r.* into v_answers, v_alerts from pgquota.reached(v_answers) r;
+      end if;
+      if v_keyed then
+        insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
+        select split_part(p_scope[a.change], '/', 1), p_key[a.change], p_verb[a.change], p_scope[a.change],
+               p_ref[a.change], p_ttl[a.change],
+               -- a slice is a copy of the whole
+               case when f.low = f.high then array[p_meter[f.low]] when f.low > f.high then '{}'
+                    else p_meter[f.low:f.high] end,
+               case when f.low = f.high then array[p_amount[f.low]] when f.low > f.high then '{}'
+                    else p_amount[f.low:f.high] end,
+               v_at, a.answers
+          from (select b.change, array_agg(b) as answers
+                  from unnest(v_answers) b
+                 where p_key[b.change] is not null and v_op[b.change] is not null
+                 group by b.change) a
+         cross join lateral (select i_from[a.change] as low, i_to[a.change] as high) f
+         order by split_part(p_scope[a.change], '/', 1) collate "C", p_key[a.change] collate "C"
+        on conflict do nothing;
+        get diagnostics v_rows = row_count;
+        -- else a rival's answer to one of the keys was committed while this call waited for the key
+        exit write when v_rows < (select count(*) from unnest(p_key, v_op) q (key, op)
+                                   where q.key is not null and q.op is not null);
+      end if;
+      if v_held then
+        -- Under the locks of its counters a hold stands still: what it took tells whether it is still open,
+        -- and has not been extended.
+        with m as materialized (
+          select i.tenant, i.counter, i.expires_at, i.hold
+            from unnest(v_legs) with ordinality l
+            join pgquota.hold_item i
+              on i.tenant = p_scope[l.change] and i.counter = l.counter and i.expires_at = v_was[l.change]
+             and i.hold = p_ref[l.change] and (v_locked or i.amount = l.took)
+           where v_wanted[l.change] and v_times[l.change] > 0 and g_charges[l.ordinality]
+        ), d as (
+          delete from pgquota.hold_item i using m
+           where i.tenant = m.tenant and i.counter = m.counter and i.expires_at = m.expires_at
+             and i.hold = m.hold and (v_locked or (select count(*) from m) = (
+                 select count(*) from unnest(v_legs) with ordinality l
+                  where v_wanted[l.change] and g_charges[l.ordinality]))
+          returning 1)
+        select count(*) into v_rows from d;
+        exit write when not v_locked and v_rows < (
+            select count(*) from unnest(v_legs) with ordinality l
+             where v_wanted[l.change] and g_charges[l.ordinality]);
+        update pgquota.hold h
+           set state = v_state[a.change], expires_at = v_expires[a.change],
+               amounts = case when p_verb[a.change] <> 'extend' then h.amounts else array(
+                   select m.amount + coalesce(q.amount, 0)
+                     from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
+                     left join unnest(p_meter[i_from[a.change]:i_to[a.change]],
+                                      p_amount[i_from[a.change]:i_to[a.change]]) q (meter, amount)
+                       on q.meter = m.meter
+                    order by m.ord) end,
+               answers = case when p_verb[a.change] <> 'extend' then a.answers end
+          from (select b.change, array_agg(b) as answers
+                  from unnest(v_answers) b
+                 where v_wanted[b.change] and v_op[b.change] is not null
+                 group by b.change order by b.change) a
+         where h.tenant = p_scope[a.change] and h.id = p_ref[a.change];
+        insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+        select h.tenant, c.id, h.expires_at, h.id, m.amount
+          from unnest(p_verb, p_scope, p_ref, v_op) q (verb, tenant, ref, op)
+          join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref,
+               unnest(h.counters, h.counter_meters) c (id, meter),
+               unnest(h.meters, h.amounts) m (meter, amount)
+         where q.verb = 'extend' and q.op is not null and m.meter = c.meter;
+      end if;
+      if p_verb && '{reserve}' then
+        insert into pgquota.hold (tenant, id, scope, meters, amounts, counters, counter_meters, taken_at,
+                                  expires_at)
+        select split_part(p_scope[q.change], '/', 1), v_op[q.change], p_scope[q.change],
+               case when f.low = f.high then array[p_meter[f.low]] when f.low > f.high then '{}'
+                    else p_meter[f.low:f.high] end,
+               case when f.low = f.high then array[p_amount[f.low]] when f.low > f.high then '{}'
+                    else p_amount[f.low:f.high] end,
+               q.counters, q.meters, v_at, v_expires[q.change]
+          from (select o.change, coalesce(array_agg(o.counter) filter (where o.charges), '{}') as counters,
+                       coalesce(array_agg(o.meter) filter (where o.charges), '{}') as meters
+                  from (select l.change, l.counter, l.meter, g_charges[l.ordinality] as charges
+                          from unnest(v_legs) with ordinality l
+                        union all
+                        -- counted by no limit, it is a hold all the same
+                        select q.change::int, null, null, false
+                          from unnest(p_verb) with ordinality q (verb, change)
+                         where v_proper < v_n) o
+                 where p_verb[o.change] = 'reserve' and v_op[o.change] is not null
+                 group by o.change) q
+         cross join lateral (select i_from[q.change] as low, i_to[q.change] as high) f;
+        insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
+        select split_part(p_scope[l.change], '/', 1), l.counter, v_expires[l.change], v_op[l.change],
+               g_dh[l.ordinality]
+          from unnest(v_legs) with ordinality l
+         where p_verb[l.change] = 'reserve' and v_op[l.change] is not null and g_charges[l.ordinality];
+      end if;
+      insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
+      select split_part(a.scope, '/', 1), a.at,
+             case when a.times = 1 then a.operation
+                  else pgquota.next_operation(a.operation, a.times - n.more - 1) end,
+             a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount,
+             p_ref[a.change]
+        from unnest(v_answers) a
+       cross join lateral (
+             select case p_verb[a.change] when 'refund' then - a.granted else a.granted end as amount) d
+       cross join lateral generate_series(a.times - 1, 0, -1) n (more)
+       where a.entry is not null;
+      if v_alerts is not null then
+        insert into pgquota.alert select a.* from unnest(v_alerts) a;
+      end if;
+      v_done := true;
+    end;
+    exit when v_done;
+    -- Take back what nobody has seen yet, and look again under locks.
     delete from pgquota.operation_key k using unnest(p_scope, p_key) q (scope, key)
      where k.tenant = split_part(q.scope, '/', 1) and k.key = q.key and k.answers[1].operation = any (v_op);
     update pgquota.counter c
-       set used = c.used - s.used, held = c.held - s.held, entries = c.entries - s.entries
-      from unnest(s_tenant, s_id, s_du, s_dh, s_de) s (tenant, id, used, held, entries)
-     where c.tenant = s.tenant and c.id = s.id;
+       set used = c.used - s.du, held = c.held - s.dh, entries = c.entries - s.de,
+           expiry_at = least(c.expiry_at, case when s.dh < 0 then v_now end) -- to be found out
+      from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_place) s (tenant, id, du, dh, de, place)
+     where s.place = any (u_place) and c.tenant = s.tenant and c.id = s.id;
     l_tenant := s_tenant;
     l_id := s_id;
   end loop;
 
-  -- A change that looked granted on windows not yet open may not fit beside those before it.
+  -- A change that looked granted on windows not yet open may not fit beside what rivals took of them.
   if cardinality(v_opened) > 0 then
     with gone as (
       delete from pgquota.counter c using unnest(s_tenant, s_id) k (tenant, id)
        where c.tenant = k.tenant and c.id = k.id and c.id = any (v_opened)
          and c.entries = 0 and c.used + c.held = 0
          and not exists (select from unnest(v_legs) l where l.counter = c.id
-                            and v_status[l.change] = 'granted' and p_verb[l.change] <> 'check')
+                            and v_times[l.change] > 0 and p_verb[l.change] <> 'check')
       returning c.tenant, c.scope, c.meter, c.per, c.start_at
     )
     update pgquota.counter c set current = true -- the window before it is the newest again
@@ -942,76 +1173,41 @@ begin
                           where b.tenant = g.tenant and b.scope = g.scope and b.meter = g.meter
                             and b.per = g.per and b.start_at < g.start_at);
   end if;
-  if v_write then
-    if cardinality(w_holds) > 0 then
-      insert into pgquota.hold select h.* from unnest(w_holds) h;
-      insert into pgquota.hold_item select t.* from unnest(w_items) t;
-    end if;
-    if cardinality(w_ledger) > 0 then
-      insert into pgquota.ledger select e.* from unnest(w_ledger) e;
-    end if;
-    if cardinality(w_alerts) > 0 then
-      insert into pgquota.alert select a.* from unnest(w_alerts) a;
-    end if;
-  end if;
-  foreach v_answer in array v_answers loop
-    return next v_answer;
-  end loop;
-  for i in 1 .. v_n loop
-    if p_verb[i] in ('settle', 'release', 'extend') and v_status[i] = 'granted' then
-      delete from pgquota.hold_item t using pgquota.hold h, unnest(h.counters) c (id)
-       where h.tenant = p_scope[i] and h.id = p_ref[i] and t.tenant = h.tenant
-         and t.counter = c.id and t.expires_at = h.expires_at and t.hold = h.id;
-      update pgquota.hold h
-         set state = v_state[i], expires_at = v_expires[i],
-             amounts = case when p_verb[i] <> 'extend' then h.amounts else array(
-                 select m.amount + coalesce(q.amount, 0)
-                   from unnest(h.meters, h.amounts) with ordinality m (meter, amount, ord)
-                   left join unnest(p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]])
-                             q (meter, amount) on q.meter = m.meter
-                  order by m.ord) end,
-             answers = case when p_verb[i] <> 'extend'
-                            then array(select a from unnest(v_answers) a where a.change = i) end
-       where h.tenant = p_scope[i] and h.id = p_ref[i];
-      if p_verb[i] = 'extend' then
-        insert into pgquota.hold_item (tenant, counter, expires_at, hold, amount)
-        select h.tenant, c.id, h.expires_at, h.id, m.amount
-          from pgquota.hold h, unnest(h.counters, h.counter_meters) c (id, meter),
-               unnest(h.meters, h.amounts) m (meter, amount)
-         where h.tenant = p_scope[i] and h.id = p_ref[i] and m.meter = c.meter;
+  return query select a.* from unnest(v_answers) a;
+  -- What was answered before is answered again.
+  if array_remove(v_status, null) && '{ended,replay,same_key}' then
+    for i in 1 .. v_n loop
+      if v_status[i] = 'ended' then
+        v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
+      elsif v_status[i] in ('replay', 'same_key') then
+        for v_seen in
+            select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
+                                            array[i_from[i]], array[i_to[i]], p_meter, p_amount, v_now) loop
+          v_status[i] := v_seen.status;
+          v_detail[i] := v_seen.detail;
+        end loop;
+        v_answers := (select k.answers from pgquota.operation_key k
+                       where k.tenant = split_part(p_scope[i], '/', 1) and k.key = p_key[i]);
+      else
+        continue;
       end if;
-    end if;
-    -- What was answered before is answered again.
-    if v_status[i] = 'ended' then
-      v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
-    elsif v_status[i] in ('replay', 'same_key') then
-      for v_seen in
-          select * from pgquota.seen_keys(p_verb[i:i], p_scope[i:i], p_key[i:i], p_ref[i:i], p_ttl[i:i],
-                                          array_fill(1, array[i_to[i] - i_from[i] + 1]),
-                                          p_meter[i_from[i]:i_to[i]], p_amount[i_from[i]:i_to[i]], v_now) loop
-        v_status[i] := v_seen.status;
-        v_detail[i] := v_seen.detail;
-      end loop;
-      v_answers := (select k.answers from pgquota.operation_key k
-                     where k.tenant = split_part(p_scope[i], '/', 1) and k.key = p_key[i]);
-    else
-      continue;
-    end if;
-    if v_status[i] in ('ended', 'replay') then
-      foreach v_answer in array v_answers loop
+      if v_status[i] in ('ended', 'replay') then
+        foreach v_answer in array v_answers loop
+          v_answer.change := i;
+          v_answer.replayed := true;
+          return next v_answer;
+        end loop;
+      else
+        v_answer := null;
         v_answer.change := i;
-        v_answer.replayed := true;
+        v_answer.status := v_status[i];
+        v_answer.detail := v_detail[i];
+        v_answer.at := v_at;
+        v_answer.times := 1;
         return next v_answer;
-      end loop;
-    else
-      v_answer := null;
-      v_answer.change := i;
-      v_answer.status := v_status[i];
-      v_answer.detail := v_detail[i];
-      v_answer.at := v_at;
-      return next v_answer;
-    end if;
-  end loop;
+      end if;
+    end loop;
+  end if;
 end $$;
 
 -- What a single change does to one counter.
@@ -1041,25 +1237,30 @@ $$;
 
 -- How a request stands with its limits. Inlined where it is called.
 create function pgquota.look(
-    p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_state text, p_expires timestamptz,
-    p_now timestamptz)
+    p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_times int, p_state text,
+    p_expires timestamptz, p_now timestamptz)
   returns setof pgquota.part
   language sql stable
 as $$
-  select case when p_state is null then a.amount else 0 end,
+  select case when p_state is null then a.amount * p_times else 0 end,
          case when p_state is null then 0 else a.amount end,
-         (c.billed and p_state is null)::int,
+         case when c.billed and p_state is null then p_times else 0 end,
          case when p_verb <> 'record' and l.mode = 'enforce' and l.ceiling is not null then l.ceiling
               else 9223372036854775807 end, l.calm, l.thresholds,
          p_verb <> 'record' and l.mode = 'enforce' and a.amount > l.ceiling - c.used - c.held,
-         c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904
-           and a.amount <= 9223372036854775807 - c.used - c.held,
+         c.id is not null and not l.shared and a.amount between 1 and 4611686018427387904 / p_times
+           and a.amount * p_times <= 9223372036854775807 - c.used - c.held
+           -- where some of the calls fit, they are decided one by one
+           and (p_times = 1 or p_verb = 'record' or l.mode <> 'enforce' or l.ceiling is null
+                or a.amount > l.ceiling - c.used - c.held
+                or a.amount * p_times <= l.ceiling - c.used - c.held),
          l.alone, l.leads,
-         case when cardinality(p_meter) = cardinality(p_amount) then cardinality(p_meter) end, null::bigint[],
+         case when cardinality(p_meter) = cardinality(p_amount) then cardinality(p_meter) end,
+         null::bigint[],
          row(1, 'granted', null, null, p_now, false, false, p_state, p_expires, l.ord, l.name, l.meter,
              c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at,
              coalesce(a.amount <= l.ceiling - c.used - c.held, true), a.amount, 0, '{}', l.message, c.id,
-             null)::pgquota.answer
+             null, p_times, null)::pgquota.answer
     from pgquota.plain_limits(p_scope, p_now) l
    cross join lateral (select p_amount[array_position(p_meter, l.meter::text)]) a (amount)
     left join pgquota.counter c
@@ -1080,7 +1281,7 @@ as $$
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
          row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter,
              c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true,
-             a.amount, 0, '{}', l.message, c.id, null)::pgquota.answer
+             a.amount, 0, '{}', l.message, c.id, null, 1, null)::pgquota.answer
     from pgquota.hold h
    cross join lateral unnest(h.counters) u (counter)
     join pgquota.counter c on c.tenant = h.tenant and c.id = u.counter and c.expiry_at > p_now
@@ -1102,12 +1303,14 @@ $$;
 --   p_key    the caller's key, or null       p_ref  the hold or operation that the verb is about
 --   p_ttl    milliseconds a hold lives (reserve, extend)
 --   p_meter, p_amount: what is asked for, sorted by meter
+--   p_times  how many equal calls this stands for; of consume and record without a key
 --
 -- Over counters that are open, and on which no hold has expired, a look and a guarded UPDATE a counter will
 -- do. That is what most calls are, and it is done here, with few expressions: PL/pgSQL prepares each anew in
 -- every transaction. All else is a list of one, and so is what turns out otherwise under the locks.
 create function pgquota.apply(
-    p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[])
+    p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[],
+    p_times int default 1)
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -1135,14 +1338,13 @@ declare
   v_again boolean := false; -- its counters tell different times
   v_loud boolean := false;  -- a threshold may have been reached
   v_alerts pgquota.alert[];
-  v_reached pgquota.alert[];
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
 begin
   <<short>>
   begin
     if p_verb in ('settle', 'release') then
-      exit short when p_key is not null;
+      exit short when p_key is not null or p_times <> 1;
       v_state := case p_verb when 'settle' then 'settled' else 'released' end;
       select array_agg(k order by (k.answer).scope collate "C", (k.answer).meter collate "C",
                                   (k.answer).per collate "C", (k.answer).start_at),
@@ -1150,7 +1352,8 @@ begin
         into v_parts, v_plain, v_denied
         from pgquota.look_at_hold(p_verb, p_scope, p_ref, p_meter, p_amount, v_state, v_now) k;
     else
-      exit short when p_ref is not null or (p_verb in ('consume', 'record', 'check', 'reserve')) is not true;
+      exit short when p_ref is not null or (p_verb in ('consume', 'record', 'check', 'reserve')) is not true
+        or (p_times = 1 or p_times > 1 and p_key is null and p_verb in ('consume', 'record')) is not true;
       if p_verb = 'reserve' then
         v_state := 'open';
         select v_now + least(p_ttl * interval '1 millisecond', pgquota.exactly(z.longest_hold))
@@ -1159,7 +1362,8 @@ begin
       end if;
       if cardinality(p_meter) = 1 then
         select * into v_part
-          from pgquota.look(p_verb, p_scope, p_meter, p_amount, v_state, v_expires, v_now) k where k.alone;
+          from pgquota.look(p_verb, p_scope, p_meter, p_amount, p_times, v_state, v_expires, v_now) k
+         where k.alone;
       end if;
       if v_part.alone then
         v_parts := array[v_part];
@@ -1170,7 +1374,7 @@ begin
                                     (k.answer).per collate "C"),
                bool_and(k.plain is true) and count(*) filter (where k.leads) = min(k.whole), bool_or(k.denied)
           into v_parts, v_plain, v_denied
-          from pgquota.look(p_verb, p_scope, p_meter, p_amount, v_state, v_expires, v_now) k;
+          from pgquota.look(p_verb, p_scope, p_meter, p_amount, p_times, v_state, v_expires, v_now) k;
       end if;
     end if;
     exit short when v_plain is not true
@@ -1229,7 +1433,8 @@ begin
       if v_answer.used > v_part.calm - v_answer.held then
         v_loud := true;
         v_answer.overage := greatest(0, least(
-            v_part.du + v_part.dh, coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
+            (v_part.du + v_part.dh) / p_times,
+            coalesce(v_answer.used - v_answer.capacity + v_answer.held, 0)));
         v_answer.fits := v_part.du + v_part.dh <= 0
                          or coalesce(v_answer.used - v_answer.ceiling + v_answer.held <= 0, true);
       elsif v_state is null and v_part.entries = 0 and p_key is null and cardinality(v_parts) = 1 then
@@ -1254,11 +1459,9 @@ begin
     end if;
     if v_loud then
       for g in 1 .. v_done loop
-        continue when v_parts[g].du = 0;
-        v_reached := pgquota.reached(v_answers[g], v_parts[g].thresholds);
-        v_answers[g].crossed := array(select a.percent from unnest(v_reached) a);
-        v_alerts := v_alerts || v_reached;
+        v_answers[g].crossed := case when v_parts[g].du > 0 then v_parts[g].thresholds else '{}' end;
       end loop;
+      select r.* into v_answers, v_alerts from pgquota.reached(v_answers) r;
     end if;
     if p_key is not null then
       insert into pgquota.operation_key (tenant, key, verb, scope, ref, ttl, meters, amounts, at, answers)
@@ -1291,8 +1494,11 @@ begin
     foreach v_answer in array v_answers loop
       if v_answer.entry is not null then
         insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
-        values (v_tenant, v_at, v_op, v_answer.counter, v_answer.entry, p_verb, v_answer.granted,
-                v_answer.used, p_ref);
+        select v_tenant, v_at, case n.more when p_times - 1 then v_op
+                                           else pgquota.next_operation(v_op, p_times - n.more - 1) end,
+               v_answer.counter, v_answer.entry - n.more, p_verb, v_answer.granted,
+               v_answer.used - n.more * v_answer.granted, p_ref
+          from generate_series(p_times - 1, 0, -1) n (more);
       end if;
       return next v_answer;
     end loop;
@@ -1312,7 +1518,8 @@ begin
   end if;
   return query
     select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
-                                array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount);
+                                array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount,
+                                array[p_times]);
 end $$;
 
 -- Every limit that applies to a scope, with its window, on the database's clock.
@@ -1326,14 +1533,14 @@ as $$
          -- greatest() would pass over the null of an unlimited limit
          case when r.capacity is not null then greatest(0, r.capacity - r.used - r.held) end,
          r.start_at, r.end_at
-    from unnest(pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock())) r
+    from pgquota.resolve(array[p_scope], '{1}', '{null}', '{0}', pgquota.clock()) r
    order by r.ord
 $$;
 
 grant usage on schema pgquota to pgquota_app, pgquota_admin, pgquota_report;
 grant execute on function
-  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[]),
-  pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[]),
+  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[], int),
+  pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[], int[]),
   pgquota.balances(text) to pgquota_app, pgquota_admin;
 
 reset role;

@@ -287,15 +287,15 @@ begin
   end if;
   -- A counter without a limit in today's plan is named after its meter.
   select coalesce(array_agg(
-             row(null, null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
+             row(null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
                  c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
-                 null, null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
+                 null, null, null, null, null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
          greatest(v_now, max(c.last_at))
     into v_legs, v_at
     from pgquota.counter c
     left join lateral (
-         select r.* from unnest(pgquota.resolve(array[c.scope], '{1}', array[c.meter], '{0}', v_now)) r
+         select r.* from pgquota.resolve(array[c.scope], '{1}', array[c.meter], '{0}', v_now) r
           where r.scope = c.scope and r.per = c.per
           order by (r.mode = 'off'), r.ord
           limit 1) r on true

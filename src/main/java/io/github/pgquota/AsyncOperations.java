@@ -8,8 +8,12 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The verbs of {@link Operations} without blocking the caller. A future completes exceptionally
- * with the {@link QuotaException} that the blocking verb would throw. Cancelling one does not stop
- * the call, which may still be charged. Safe for concurrent use.
+ * with the {@link QuotaException} that the blocking verb would throw. Safe for concurrent use.
+ *
+ * <p>{@code cancel} tells the truth for a future of these methods themselves: if it is true, the
+ * call was not sent and nothing is charged; if false, it is under way and its answer will come. Of
+ * {@code consumeAll} and {@code balances}, and of {@link Quotas.Builder#direct() direct} quotas, a
+ * cancelled call may still be charged.
  *
  * <pre>{@code
  * quotas.async().consume(call).thenAccept(decision -> answer(decision.isGranted()));

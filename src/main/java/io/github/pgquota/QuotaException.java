@@ -288,7 +288,8 @@ public abstract sealed class QuotaException extends RuntimeException {
         private final String sqlState;
 
         /** What failed, and the SQLSTATE if there is one. */
-        public Unavailable(String message, @Nullable String sqlState, Throwable cause) {
+        public Unavailable(
+                String message, @Nullable String sqlState, @Nullable Throwable cause) {
             super(message, cause);
             this.sqlState = sqlState == null ? "" : sqlState;
         }
@@ -315,9 +316,57 @@ public abstract sealed class QuotaException extends RuntimeException {
             this.sqlState = sqlState == null ? "" : sqlState;
         }
 
+        /** The thread was interrupted while the call was under way. */
+        public OutcomeUnknown(InterruptedException cause) {
+            super("the thread was interrupted while its call was under way: it may be applied or "
+                    + "not; repeat it if it has a key, else look in the ledger", cause);
+            this.sqlState = "";
+        }
+
         /** The database's or driver's SQLSTATE; empty if there is none. */
         public String sqlState() {
             return sqlState;
+        }
+    }
+
+    /**
+     * More calls come in than the database decides: this one was not sent, and nothing is charged.
+     * Call less often, or later; more room only lets more calls wait longer.
+     */
+    public static final class Overloaded extends QuotaException {
+        private static final long serialVersionUID = 1L;
+        private final String bound;
+        private final transient Object value;
+
+        /** Which of the {@link Combining} bounds was reached. */
+        public Overloaded(String bound, Object value) {
+            super("more calls wait than " + bound + " = " + value
+                    + " allows: this one was not sent, nothing is charged", null);
+            this.bound = bound;
+            this.value = value;
+        }
+
+        /** {@code longestQueue} or {@code longestWait}. */
+        public String bound() {
+            return bound;
+        }
+
+        /** What it is set to. */
+        public Object value() {
+            return value;
+        }
+    }
+
+    /**
+     * The thread was interrupted before its call was sent, and still is: nothing is charged. If the
+     * call was under way, there is {@link OutcomeUnknown} instead.
+     */
+    public static final class Withdrawn extends QuotaException {
+        private static final long serialVersionUID = 1L;
+
+        /** Nothing else is to be told. */
+        public Withdrawn() {
+            super("the thread was interrupted before its call was sent: nothing is charged", null);
         }
     }
 

@@ -61,9 +61,9 @@ public interface Quotas extends Operations, AutoCloseable {
     Upkeep upkeep();
 
     /**
-     * Lets async calls that have begun finish; those that come later fail with {@link
-     * QuotaException.Unavailable}. All else goes on: blocking calls, and async ones on an executor
-     * of the caller's. The DataSource stays open. A second call does nothing.
+     * Lets the calls that have come in have their answers; async calls that come later fail with
+     * {@link QuotaException.Unavailable}, and blocking ones are decided one by one. The DataSource
+     * stays open. A second call does nothing.
      */
     @Override
     void close();
@@ -72,6 +72,7 @@ public interface Quotas extends Operations, AutoCloseable {
     final class Builder {
 
         private final DataSource dataSource;
+        private @Nullable Combining combining = Combining.standard();
         private @Nullable Executor executor;
 
         private Builder(DataSource dataSource) {
@@ -79,22 +80,33 @@ public interface Quotas extends Operations, AutoCloseable {
         }
 
         /**
-         * Runs the calls of {@link #async()}; stays the caller's. Without one, up to 16 daemon
-         * threads of the library's own do.
+         * Completes the futures of {@link #async()}, and so runs what depends on them; stays the
+         * caller's. Without one, daemon threads of the library's own do. {@code Runnable::run}
+         * completes them on the thread that sends the calls, which then sends no others.
          */
         public Builder executor(Executor executor) {
             this.executor = Objects.requireNonNull(executor, "executor");
             return this;
         }
 
-        /** Makes every call a statement of its own. */
+        /** How calls are combined; without it, as in {@link Combining#standard()}. */
+        public Builder combining(Combining combining) {
+            this.combining = Objects.requireNonNull(combining, "combining");
+            return this;
+        }
+
+        /**
+         * Makes every call a statement of its own, on its caller's thread; those of {@link
+         * #async()} on the {@link #executor}'s.
+         */
         public Builder direct() {
+            this.combining = null;
             return this;
         }
 
         /** Builds it. Does not touch the database; {@link Schema#verify} does. */
         public Quotas build() {
-            return new PgQuotas(dataSource, executor);
+            return new PgQuotas(dataSource, combining, executor);
         }
     }
 }

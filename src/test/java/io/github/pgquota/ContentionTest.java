@@ -103,6 +103,27 @@ class ContentionTest {
         }
     }
 
+    @Test
+    void thresholdsAreCrossedOnceByManyCallers() throws Exception {
+        try (World world = world(32, SINGLE.capacity(640).per(Window.month())
+                .alertAt(1, 25, 50, 75, 100))) {
+            Request call = Request.of("acme").take("requests", 1);
+            List<List<Integer>> crossed = Callers.run(32, caller -> {
+                List<Integer> seen = new ArrayList<>();
+                for (int i = 0; i < 20; i++) {
+                    world.quotas().consume(call).orThrow().limits()
+                            .forEach(v -> seen.addAll(v.crossed()));
+                }
+                return seen;
+            });
+            assertThat(crossed.stream().flatMap(List::stream))
+                    .containsExactlyInAnyOrder(1, 25, 50, 75, 100);
+            assertThat(world.rows("select percent, used from pgquota.alert order by percent"))
+                    .containsExactly("1 7", "25 160", "50 320", "75 480", "100 640");
+            world.proof();
+        }
+    }
+
     /**
      * Ten thousand calls over organisation, team and user, alone and in lists in all orders, with
      * holds that expire, settlements and refunds between them. The calls join a connection, because

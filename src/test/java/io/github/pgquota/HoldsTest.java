@@ -1,7 +1,6 @@
 package io.github.pgquota;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.sql.Connection;
 import java.time.Duration;
@@ -18,129 +17,6 @@ class HoldsTest {
 
     private static final Limit MESSAGES =
             Limit.named("messages").on("requests").capacity(100).per(Window.month());
-    private static final String MARCH = "clock 2026-03-10T12:00:00Z | |\n";
-
-    private static void table(String lines, Limit... limits) {
-        try (World world = World.with(limits)) {
-            Table.run(world, MARCH + lines.replace("APRIL", "2026-04-01T00:00:00Z"));
-        }
-    }
-
-    @Test
-    void anExpiredHoldStopsCountingWithoutAnyJob() {
-        table("""
-                reserve requests 60 ttl PT1M as h | granted 60                  | used 0 held 60
-                clock +PT59.999S                  |                             |
-                check requests 41                 | denied messages retry APRIL | used 0 held 60
-                consume requests 41               | denied messages retry APRIL | used 0 held 60
-                clock +PT0.001S                   |                             |
-                check requests 100                | granted 100                 | used 0 held 60
-                consume requests 41               | granted 41                  | used 41 held 0
-                consumeUpTo requests 100          | granted 59                  | used 100 held 0
-                """, MESSAGES);
-        try (World world = World.with(MESSAGES)) {
-            world.clock("2026-03-10T12:00:00Z");
-            world.quotas().reserve(
-                    Request.of("acme").take("requests", 60), Duration.ofMinutes(1));
-            world.later(Duration.ofMinutes(1));
-            assertThat(world.quotas().balances(Scope.of("acme")).get(0).held()).isZero();
-            assertThat(world.rows("select state from pgquota.hold")).containsExactly("open");
-        }
-    }
-
-    @Test
-    void aLateSettlementIsChargedAndSaysSo() {
-        table("""
-                reserve requests 60 ttl PT1M as h | granted 60                           | used 0 held 60
-                clock +PT1M                       |                                      |
-                consume requests 90               | granted 90                           | used 90 held 0
-                settle h requests 30              | granted 30 over 20 hold settled late | used 120 held 0
-                settle h requests 31              | granted 30 over 20 hold settled late replayed | used 120 held 0
-                """, MESSAGES);
-        table("""
-                reserve requests 60 ttl PT1M as h | granted 60                   | used 0 held 60
-                clock +PT1M                       |                              |
-                extend h ttl PT1M                 | HoldEnded expired            | used 0 held 60
-                settle h                          | granted 60 hold settled late | used 60 held 0
-                """, MESSAGES);
-        table("""
-                reserve requests 60 ttl PT1M as h | granted 60                           | used 0 held 60
-                clock +PT1M                       |                                      |
-                release h                         | granted 0 hold expired late          | used 0 held 0
-                settle h                          | granted 0 hold expired late replayed | used 0 held 0
-                """, MESSAGES);
-    }
-
-    @Test
-    void aHoldIsChargedToTheWindowItWasTakenIn() {
-        table("""
-                clock 2026-03-31T23:59:00Z         |            |
-                reserve requests 60 ttl PT10M as h | granted 60 | window 1 used 0 held 60
-                clock 2026-04-01T00:01:00Z         |            |
-                consume requests 100               | granted 100 | window 1 used 0 held 60, window 2 used 100 held 0
-                extend h requests 40 ttl PT10M     | granted 40 | window 1 used 0 held 100, window 2 used 100 held 0
-                extend h requests 1 ttl PT10M      | denied messages retry never | window 1 used 0 held 100
-                settle h requests 70               | granted 70 hold settled | window 1 used 70 held 0, window 2 used 100 held 0
-                """, MESSAGES);
-        table("""
-                clock 2026-03-31T23:59:00Z         |            |
-                reserve requests 60 ttl PT10M as h | granted 60 | window 1 used 0 held 60
-                clock 2026-05-01T00:01:00Z         |            |
-                settle h requests 70               | granted 70 hold settled late | window 1 used 70 held 0
-                """, MESSAGES);
-    }
-
-    @Test
-    void aHoldSurvivesTheLimitsItWasTakenUnder() {
-        try (World world = World.with(MESSAGES)) {
-            Reservation hold = world.quotas().hold(
-                    Request.of("acme").take("requests", 60), Duration.ofMinutes(1));
-            world.plan("P", Limit.named("other").on("tokens").capacity(1));
-            assertThat(hold.settle(Map.of("requests", 70L)).granted())
-                    .containsEntry("requests", 70L);
-            assertThat(world.rows("select used, held from pgquota.counter"))
-                    .containsExactly("70 0");
-            world.proof();
-        }
-    }
-
-    @Test
-    void closingAReservationReleasesWhatWasNotSettled() {
-        try (World world = World.with(MESSAGES)) {
-            Request call = Request.of("acme").take("requests", 60);
-            try (Reservation hold = world.quotas().hold(call, Duration.ofMinutes(1))) {
-                assertThat(hold.expiresAt()).isAfter(hold.granted().at());
-                assertThat(world.rows("select used, held from pgquota.counter"))
-                        .containsExactly("0 60");
-            }
-            assertThat(world.rows("select state from pgquota.hold")).containsExactly("released");
-            try (Reservation hold = world.quotas().hold(call, Duration.ofMinutes(1))) {
-                hold.settle();
-            }
-            assertThat(world.rows("select used, held from pgquota.counter"))
-                    .containsExactly("60 0");
-            assertThatThrownBy(() -> world.quotas().hold(call, Duration.ofMinutes(1)))
-                    .isInstanceOfSatisfying(QuotaException.Exceeded.class, e ->
-                            assertThat(e.denied().refusing()).hasSize(1));
-            world.proof();
-        }
-    }
-
-    @Test
-    void anyProcessSettlesByTheIdsText() {
-        try (World world = World.with(MESSAGES);
-                Quotas other = Quotas.on(world.database().dataSource()).build()) {
-            String id = world.quotas().hold(Request.of("acme/a").take("requests", 60),
-                    Duration.ofMinutes(1)).id().toString();
-            other.settle(OperationId.parse(id), Map.of("requests", 10L));
-            assertThat(world.rows("select used, held from pgquota.counter"))
-                    .containsExactly("10 0");
-            OperationId stranger = new OperationId("other", OperationId.parse(id).uuid());
-            assertThatThrownBy(() -> other.release(stranger))
-                    .isInstanceOf(QuotaException.NotFound.class);
-            world.proof();
-        }
-    }
 
     @Test
     void aKilledHolderBlocksNothingBeyondItsTimeToLive() throws Exception {
@@ -162,22 +38,6 @@ class HoldsTest {
                     .containsExactly("100 0");
             assertThat(world.rows("select state from pgquota.hold")).containsExactly("expired");
             world.proof();
-        }
-    }
-
-    @Test
-    void aHoldIsNoLongerThanTheLongestAllowed() {
-        try (World world = World.with(MESSAGES)) {
-            world.clock("2026-03-10T12:00:00Z");
-            Reservation hold = world.quotas().hold(
-                    Request.of("acme").take("requests", 1), Duration.ofDays(9999));
-            assertThat(hold.expiresAt()).isEqualTo("2026-03-11T12:00:00Z");
-            world.later(Duration.ofHours(23));
-            Granted more = hold.extend(Duration.ofDays(2)).orThrow();
-            assertThat(more.hold().orElseThrow().expiresAt()).isEqualTo("2026-03-11T12:00:00Z");
-            world.later(Duration.ofMinutes(-30));
-            Granted less = hold.extend(Duration.ofSeconds(1)).orThrow();
-            assertThat(less.hold().orElseThrow().expiresAt()).isEqualTo("2026-03-11T12:00:00Z");
         }
     }
 

@@ -4,8 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.time.Duration;
 import java.time.Instant;
-import java.time.LocalDateTime;
-import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -187,25 +185,6 @@ class LimitsChangeTest {
         }
     }
 
-    @Test
-    void aLoweredLimitIsObeyedByTheNextCallAndNothingIsTakenBack() {
-        try (World world = World.with(messages(100, Limit.Mode.ENFORCE))) {
-            Table.run(world, "consume requests 60 | granted 60 | used 60 held 0");
-            world.plan("P", messages(50, Limit.Mode.ENFORCE));
-            Table.run(world, """
-                    consume requests 0 | granted 0                   | used 60 held 0
-                    consume requests 1 | denied messages retry never | used 60 held 0
-                    """);
-            world.plan("P", messages(50, Limit.Mode.OBSERVE));
-            Table.run(world, "consume requests 1 | granted 1 over 1 | used 61 held 0");
-            world.plan("P", messages(62, Limit.Mode.ENFORCE));
-            Table.run(world, """
-                    consume requests 2 | denied messages retry never | used 61 held 0
-                    consume requests 1 | granted 1                   | used 62 held 0
-                    """);
-        }
-    }
-
     /** A statement that has begun may obey the old limit; one that begins after the commit not. */
     @Test
     void aCommitIsTheMomentOfAChange() throws Exception {
@@ -220,157 +199,6 @@ class LimitsChangeTest {
                     .as("not committed yet").isTrue();
             connection.commit();
             assertThat(world.quotas().consume(CALL).isGranted()).isFalse();
-        }
-    }
-
-    @Test
-    void aPlanThatBeginsLaterBeginsThen() {
-        try (World world = World.with(messages(100, Limit.Mode.ENFORCE))) {
-            world.clock("2026-03-10T12:00:00Z");
-            world.planFrom("P", Instant.parse("2026-03-11T00:00:00Z"),
-                    messages(200, Limit.Mode.ENFORCE));
-            Table.run(world, """
-                    consume requests 101              | denied messages retry never | used 0 held 0
-                    clock 2026-03-10T23:59:59.999999Z |                             |
-                    consume requests 101              | denied messages retry never | used 0 held 0
-                    clock 2026-03-11T00:00:00Z        |                             |
-                    consume requests 200              | granted 200                 | used 200 held 0
-                    """);
-        }
-    }
-
-    @Test
-    void overridesAndBoostsHoldFromAndUntil() {
-        try (World world = World.with(messages(100, Limit.Mode.ENFORCE),
-                Limit.named("team").on("tokens").level(1).capacity(10).per(Window.lifetime()))) {
-            world.clock("2026-03-10T12:00:00Z");
-            Plans plans = world.quotas().plans();
-            Instant eleventh = Instant.parse("2026-03-11T00:00:00Z");
-            plans.override(Scope.of("acme"), "messages", 20L, eleventh,
-                    Instant.parse("2026-03-12T00:00:00Z"), "audit");
-            plans.boost(Scope.of("acme"), "messages", 5, eleventh, null, "sorry");
-            plans.override(Scope.of("acme/red"), "team", null, Instant.EPOCH, null, "friends");
-            Table.run(world, """
-                    consume requests 21              | granted 21                  | requests used 21 held 0
-                    clock 2026-03-11T00:00:00Z       |                             |
-                    consume requests 5               | denied messages retry never | requests used 21 held 0
-                    consume requests 4               | granted 4                   | requests used 25 held 0
-                    clock 2026-03-12T00:00:00Z       |                             |
-                    consume requests 80              | granted 80                  | requests used 105 held 0
-                    consume requests 1               | denied messages retry never | requests used 105 held 0
-                    acme/red consume tokens 11       | granted 11                  | acme/red tokens used 11 held 0
-                    acme/blue consume tokens 11      | denied team retry never     | acme/red tokens used 11 held 0
-                    """);
-        }
-    }
-
-    @Test
-    void anotherPlanInMidWindowKeepsUsage() {
-        Limit month = Limit.named("messages").on("requests").per(Window.month());
-        try (World world = World.with(month.capacity(100))) {
-            world.plan("BIG", month.capacity(200), Limit.named("tokens").capacity(9));
-            world.plan("DAILY", month.capacity(70).per(Window.day()));
-            Table.run(world, """
-                    clock 2026-03-10T12:00:00Z | |
-                    consume requests 100 | granted 100 | used 100 held 0
-                    """);
-            world.quotas().plans().assign("acme", "BIG");
-            Table.run(world, """
-                    consume requests 101 | denied messages retry 2026-04-01T00:00:00Z | requests used 100 held 0
-                    consume requests 100 tokens 9 | granted requests 100 tokens 9     | requests used 200 held 0
-                    """);
-            world.quotas().plans().assign("acme", "DAILY");
-            // another kind of window has counters of its own
-            Table.run(world, """
-                    consume tokens 1     | UnknownMeter tokens | tokens used 9 held 0
-                    consume requests 71  | denied messages retry never | requests used 200 held 0
-                    consume requests 70  | granted 70          | requests used 270 held 0
-                    """);
-            world.quotas().plans().assign("acme", "P");
-            Table.run(world, """
-                    consume requests 1   | denied messages retry 2026-04-01T00:00:00Z | requests used 270 held 0
-                    clock 2026-04-01T00:00:00Z |             |
-                    consume requests 100 | granted 100       | requests used 370 held 0
-                    """);
-        }
-    }
-
-    @Test
-    void anotherPlanInMidWindowRestartsUsageIfAsked() {
-        Limit month = Limit.named("messages").on("requests").per(Window.month());
-        try (World world = World.with(month.capacity(100))) {
-            world.plan("BIG", month.capacity(200));
-            Table.run(world, "consume requests 100 | granted 100 | used 100 held 0");
-            world.quotas().plans().assign("acme", "BIG", Plans.Usage.RESTART);
-            Table.run(world, """
-                    check requests 201   | denied messages retry never | used 0 held 0
-                    consume requests 200 | granted 200 | used 200 held 0
-                    """);
-            assertThat(world.rows("select entry, amount, used_after from pgquota.ledger "
-                    + "order by entry")).containsExactly("1 100 100", "2 -100 0", "3 200 200");
-        }
-    }
-
-    @Test
-    void anotherZoneTakesEffectWhenTheRunningWindowEnds() {
-        Limit day = Limit.named("messages").on("requests").capacity(10).per(Window.day());
-        try (World world = World.with(day)) {
-            world.clock("2026-03-10T12:00:00Z");
-            Table.run(world, "consume requests 10 | granted 10 | used 10 held 0");
-            world.quotas().plans().zone("acme", ZoneId.of("Asia/Tokyo"));
-            // midnight in Tokyo is 15:00 UTC: that day ends where the running one does not
-            Table.run(world, """
-                    clock 2026-03-10T15:00:00Z        |                                            |
-                    consume requests 1                | denied messages retry 2026-03-11T00:00:00Z | used 10 held 0
-                    clock 2026-03-10T23:59:59.999999Z |                                            |
-                    consume requests 1                | denied messages retry 2026-03-11T00:00:00Z | used 10 held 0
-                    clock 2026-03-11T00:00:00Z        |                                            |
-                    consume requests 10               | granted 10                                 | window 2 used 10 held 0
-                    consume requests 1                | denied messages retry 2026-03-11T15:00:00Z | window 2 used 10 held 0
-                    clock 2026-03-11T15:00:00Z        |                                            |
-                    consume requests 1                | granted 1                                  | window 3 used 1 held 0
-                    """);
-            assertThat(world.rows("select start_at at time zone 'UTC', end_at at time zone 'UTC' "
-                    + "from pgquota.counter order by start_at")).containsExactly(
-                    "2026-03-10 00:00:00 2026-03-11 00:00:00",
-                    "2026-03-11 00:00:00 2026-03-11 15:00:00",
-                    "2026-03-11 15:00:00 2026-03-12 15:00:00");
-        }
-    }
-
-    @Test
-    void anotherAnchorTakesEffectWhenTheRunningWindowEnds() {
-        Limit month = Limit.named("messages").on("requests").capacity(10).per(Window.month());
-        try (World world = World.with(month)) {
-            world.clock("2026-01-10T12:00:00Z");
-            Table.run(world, "consume requests 10 | granted 10 | used 10 held 0");
-            world.quotas().plans().anchor("acme", LocalDateTime.parse("2026-01-31T06:00:00"));
-            Table.run(world, """
-                    clock 2026-01-31T06:00:00Z | |
-                    consume requests 1  | denied messages retry 2026-02-01T00:00:00Z | used 10 held 0
-                    clock 2026-02-01T00:00:00Z | |
-                    consume requests 10 | granted 10 | window 2 used 10 held 0
-                    consume requests 1  | denied messages retry 2026-02-28T06:00:00Z | window 2 used 10 held 0
-                    clock 2026-02-28T06:00:00Z | |
-                    consume requests 10 | granted 10 | window 3 used 10 held 0
-                    consume requests 1  | denied messages retry 2026-03-31T06:00:00Z | window 3 used 10 held 0
-                    """);
-        }
-    }
-
-    @Test
-    void aClockThatStepsBackStaysInTheNewestWindow() {
-        Limit day = Limit.named("messages").on("requests").capacity(10).per(Window.day());
-        try (World world = World.with(day)) {
-            Table.run(world, """
-                    clock 2026-03-10T23:59:59Z | |
-                    consume requests 9  | granted 9 | used 9 held 0
-                    clock 2026-03-11T00:00:01Z | |
-                    consume requests 4  | granted 4 | window 2 used 4 held 0
-                    clock 2026-03-10T23:59:59Z | |
-                    consume requests 1  | granted 1 | window 1 used 9 held 0, window 2 used 5 held 0
-                    consume requests 6  | denied messages retry 2026-03-12T00:00:00Z | window 2 used 5 held 0
-                    """);
         }
     }
 }

@@ -32,8 +32,9 @@ import org.jspecify.annotations.Nullable;
  * What is not named must not be so. {@code denied} with the names of the limits that refused and
  * {@code retry} with a time or never. Or the kind of an exception and its field.
  *
- * <p>Last, what the database holds then: {@code used} and {@code held} of all counters, or of those
- * of the scope, meter and window (from 1) that are named before; several are set apart by commas.
+ * <p>Last, what the database holds then: {@code used} and {@code held} of all counters of acme, or
+ * of those of the scope, meter and window (from 1) that are named before; several are set apart by
+ * commas.
  */
 final class Table {
 
@@ -48,7 +49,12 @@ final class Table {
 
     /** Runs a table, and proves the books at its end. */
     static void run(World world, String lines) {
-        Table table = new Table(world, world.quotas());
+        run(world, world.quotas(), lines);
+    }
+
+    /** Runs a table on a path of its own, and proves the books at its end. */
+    static void run(World world, Operations quotas, String lines) {
+        Table table = new Table(world, quotas);
         int number = 0;
         for (String line : lines.lines().toList()) {
             number++;
@@ -247,7 +253,7 @@ final class Table {
                 select 'used ' || coalesce(sum(used), 0) || ' held ' || coalesce(sum(held), 0)
                   from (select *, rank() over (partition by tenant, scope, meter, per
                                                order by start_at) as n
-                          from pgquota.counter) c
+                          from pgquota.counter where tenant = 'acme') c
                  where scope = coalesce(?::text, scope) and meter = coalesce(?::text, meter)
                    and n = coalesce(?::int, n)
                 """, scope, meter, window)).as(name).containsExactly(String.join(" ", words));

@@ -12,7 +12,9 @@ import java.time.Instant;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Queue;
 import java.util.StringJoiner;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -24,14 +26,21 @@ final class World implements AutoCloseable {
     /** The scope that most tests use. */
     static final String TENANT = "acme";
 
+    /** A tenant that tests do not look at: its calls only keep theirs company. */
+    static final String BYSTANDER = "bystander";
+
     private final TestDatabase database = TestDatabase.create();
     private final HikariDataSource pool;
     private final Quotas quotas;
+    /** Those that look at the tables, between two looks: to log in takes longer than to look. */
+    private final Queue<Connection> idle = new ConcurrentLinkedQueue<>();
+    private final String clock;
     private boolean steppedBack;
 
     private World(int connections) {
         pool = database.pool(connections);
         quotas = Quotas.on(pool).build();
+        clock = one(String.class, "select pg_get_functiondef('pgquota.clock()'::regprocedure)");
     }
 
     /** An empty one, for a few callers. */
@@ -47,6 +56,28 @@ final class World implements AutoCloseable {
     /** A tenant {@link #TENANT} whose plan has these limits. */
     static World with(Limit... limits) {
         return create().plan("P", limits).tenant(TENANT, "P");
+    }
+
+    /** Empties it: nobody has limits, nothing was counted, settings and clock are as at first. */
+    World clear() {
+        execute(clock);
+        // plans are never deleted, say the triggers, and what is deleted is audited: not here
+        execute("""
+                do $$
+                begin
+                  set local session_replication_role = replica;
+                  delete from pgquota.ledger; delete from pgquota.alert;
+                  delete from pgquota.hold_item; delete from pgquota.hold;
+                  delete from pgquota.operation_key; delete from pgquota.counter;
+                  delete from pgquota.adjustment; delete from pgquota.tenant;
+                  delete from pgquota.plan_limit; delete from pgquota.plan_version;
+                  delete from pgquota.audit; delete from pgquota.setting;
+                  insert into pgquota.setting default values;
+                  update pgquota.mark set at = '-infinity';
+                end $$
+                """);
+        steppedBack = false;
+        return this;
     }
 
     TestDatabase database() {
@@ -69,12 +100,12 @@ final class World implements AutoCloseable {
             return this;
         }
         // tests set the clock to times before their own
-        String clock = one(String.class,
+        String running = one(String.class,
                 "select pg_get_functiondef('pgquota.clock()'::regprocedure)");
         execute("create or replace function pgquota.clock() returns timestamptz language sql "
                 + "volatile as 'select timestamptz ''2000-01-01'' '");
         quotas.plans().publish(version);
-        execute(clock);
+        execute(running);
         return this;
     }
 
@@ -118,24 +149,13 @@ final class World implements AutoCloseable {
 
     /** Runs a statement in a transaction of its own, as the superuser. */
     int execute(String sql, @Nullable Object... values) {
-        try (Connection connection = database.connection();
-                PreparedStatement statement = connection.prepareStatement(sql)) {
-            for (int i = 0; i < values.length; i++) {
-                statement.setObject(i + 1, values[i]);
-            }
-            return statement.execute() ? 0 : statement.getUpdateCount();
-        } catch (SQLException e) {
-            throw new IllegalStateException(e.getMessage(), e);
-        }
+        return statement(sql, values,
+                statement -> statement.execute() ? 0 : statement.getUpdateCount());
     }
 
     /** The rows of a query, each with its columns joined by blanks. */
     List<String> rows(String sql, @Nullable Object... values) {
-        try (Connection connection = database.connection();
-                PreparedStatement statement = connection.prepareStatement(sql)) {
-            for (int i = 0; i < values.length; i++) {
-                statement.setObject(i + 1, values[i]);
-            }
+        return statement(sql, values, statement -> {
             List<String> rows = new ArrayList<>();
             try (ResultSet r = statement.executeQuery()) {
                 while (r.next()) {
@@ -147,21 +167,35 @@ final class World implements AutoCloseable {
                 }
             }
             return rows;
-        } catch (SQLException e) {
-            throw new IllegalStateException(e.getMessage(), e);
-        }
+        });
     }
 
     /** The single value of a query. */
     <T> T one(Class<T> type, String sql, @Nullable Object... values) {
-        try (Connection connection = database.connection();
-                PreparedStatement statement = connection.prepareStatement(sql)) {
-            for (int i = 0; i < values.length; i++) {
-                statement.setObject(i + 1, values[i]);
-            }
+        return statement(sql, values, statement -> {
             try (ResultSet r = statement.executeQuery()) {
                 r.next();
                 return r.getObject(1, type);
+            }
+        });
+    }
+
+    /** What is done with a statement. */
+    private interface Work<T> {
+        T with(PreparedStatement statement) throws SQLException;
+    }
+
+    private <T> T statement(String sql, @Nullable Object[] values, Work<T> work) {
+        try {
+            Connection connection = idle.poll();
+            connection = connection == null ? database.connection() : connection;
+            try (PreparedStatement statement = connection.prepareStatement(sql)) {
+                for (int i = 0; i < values.length; i++) {
+                    statement.setObject(i + 1, values[i]);
+                }
+                return work.with(statement);
+            } finally {
+                idle.add(connection);
             }
         } catch (SQLException e) {
             throw new IllegalStateException(e.getMessage(), e);
@@ -174,20 +208,24 @@ final class World implements AutoCloseable {
     }
 
     /**
-     * How many rows the engine's tables have, by table: two of these tell that nothing was written.
+     * How many rows the engine's tables have, by table: two of these tell that nothing was written,
+     * but perhaps for the {@link #BYSTANDER}.
      */
     List<String> written() {
         return rows("""
                 select 'counter', count(*), coalesce(sum(used + held + entries), 0)
-                  from pgquota.counter
-                union all select 'ledger', count(*), 0 from pgquota.ledger
+                  from pgquota.counter where tenant <> 'BYSTANDER'
+                union all select 'ledger', count(*), 0
+                  from pgquota.ledger where tenant <> 'BYSTANDER'
                 union all select 'hold', count(*), count(*) filter (where state = 'open')
-                  from pgquota.hold
+                  from pgquota.hold where tenant <> 'BYSTANDER'
                 union all select 'hold_item', count(*), coalesce(sum(amount), 0)
-                  from pgquota.hold_item
-                union all select 'operation_key', count(*), 0 from pgquota.operation_key
-                union all select 'alert', count(*), 0 from pgquota.alert
-                """);
+                  from pgquota.hold_item where tenant <> 'BYSTANDER'
+                union all select 'operation_key', count(*), 0
+                  from pgquota.operation_key where tenant <> 'BYSTANDER'
+                union all select 'alert', count(*), 0
+                  from pgquota.alert where tenant <> 'BYSTANDER'
+                """.replace("BYSTANDER", BYSTANDER));
     }
 
     /**
@@ -243,6 +281,6 @@ final class World implements AutoCloseable {
     public void close() {
         quotas.close();
         pool.close();
-        database.close();
+        database.close(); // cuts the idle connections too
     }
 }

@@ -24,14 +24,31 @@ final class Answers {
 
     private Answers() {}
 
-    /** @throws QuotaException if the change was in error */
-    static Decision decision(Change change, List<Row> rows) {
+    /**
+     * The decision of a change, or of one of the equal calls that it stands for.
+     *
+     * @param call from 0
+     * @throws QuotaException if the change was in error
+     */
+    static Decision decision(Change change, List<Row> all, int call) {
+        List<Row> rows = all.get(0).times() == 1 && all.size() == 1 ? all : rows(all, call);
         Row first = rows.get(0);
         return switch (first.status()) {
             case "granted" -> granted(change, rows);
             case "denied" -> denied(change, rows);
             default -> throw error(change, first);
         };
+    }
+
+    /** Of equal calls the first are granted, and what does not fit behind them is denied. */
+    private static List<Row> rows(List<Row> all, int call) {
+        int granted = 0;
+        for (Row row : all) {
+            granted = row.isGranted() ? row.times() : granted;
+        }
+        boolean isGranted = call < granted;
+        return all.stream().filter(row -> row.isGranted() == isGranted).map(row -> row.of(call))
+                .toList();
     }
 
     private static Granted granted(Change change, List<Row> rows) {

@@ -5,7 +5,6 @@ import io.github.pgquota.Balance;
 import io.github.pgquota.Decision;
 import io.github.pgquota.Granted;
 import io.github.pgquota.OperationId;
-import io.github.pgquota.Operations;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Request;
 import io.github.pgquota.Scope;
@@ -22,17 +21,17 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
-/** The verbs as futures: each runs the blocking verb on an executor. */
+/** The verbs as futures. */
 final class Async implements AsyncOperations {
 
     private static final int THREADS = 16;
 
-    private final Operations verbs;
+    private final PgQuotas quotas;
     private final Executor executor;
     private final @Nullable ExecutorService own;
 
-    Async(Operations verbs, @Nullable Executor executor) {
-        this.verbs = verbs;
+    Async(PgQuotas quotas, @Nullable Executor executor) {
+        this.quotas = quotas;
         this.own = executor == null ? threads() : null;
         this.executor = executor == null ? java.util.Objects.requireNonNull(own) : executor;
     }
@@ -68,70 +67,81 @@ final class Async implements AsyncOperations {
         }
     }
 
-    private <T> CompletableFuture<T> run(Supplier<T> verb) {
+    Executor executor() {
+        return executor;
+    }
+
+    /** Runs blocking work on the executor. */
+    <T> CompletableFuture<T> run(Supplier<T> work) {
         try {
-            return CompletableFuture.supplyAsync(verb, executor);
+            return CompletableFuture.supplyAsync(work, executor);
         } catch (RejectedExecutionException e) {
             return CompletableFuture.failedFuture(new QuotaException.Unavailable(
                     "the executor took no more work: is it full, or closed?", null, e));
         }
     }
 
+    /** A change that is never denied. */
+    @SuppressWarnings("unchecked")
+    private CompletableFuture<Granted> grant(Supplier<Change> change) {
+        return (CompletableFuture<Granted>) (CompletableFuture<?>) quotas.submit(change);
+    }
+
     @Override
     public CompletableFuture<Decision> consume(Request request) {
-        return run(() -> verbs.consume(request));
+        return quotas.submit(() -> Change.consume(request));
     }
 
     @Override
     public CompletableFuture<Granted> consumeUpTo(Request request) {
-        return run(() -> verbs.consumeUpTo(request));
+        return grant(() -> Change.consumeUpTo(request));
     }
 
     @Override
     public CompletableFuture<Granted> record(Request request) {
-        return run(() -> verbs.record(request));
+        return grant(() -> Change.record(request));
     }
 
     @Override
     public CompletableFuture<Decision> reserve(Request request, Duration timeToLive) {
-        return run(() -> verbs.reserve(request, timeToLive));
+        return quotas.submit(() -> Change.reserve(request, timeToLive));
     }
 
     @Override
     public CompletableFuture<Granted> settle(OperationId hold, Map<String, Long> amounts) {
-        return run(() -> verbs.settle(hold, amounts));
+        return grant(() -> Change.settle(hold, amounts));
     }
 
     @Override
     public CompletableFuture<Granted> release(OperationId hold) {
-        return run(() -> verbs.release(hold));
+        return grant(() -> Change.release(hold));
     }
 
     @Override
     public CompletableFuture<Decision> extend(
             OperationId hold, Map<String, Long> amounts, Duration timeToLive,
             @Nullable String key) {
-        return run(() -> verbs.extend(hold, amounts, timeToLive, key));
+        return quotas.submit(() -> Change.extend(hold, amounts, timeToLive, key));
     }
 
     @Override
     public CompletableFuture<Granted> refund(
             OperationId operation, Map<String, Long> amounts, @Nullable String key) {
-        return run(() -> verbs.refund(operation, amounts, key));
+        return grant(() -> Change.refund(operation, amounts, key));
     }
 
     @Override
     public CompletableFuture<Decision> check(Request request) {
-        return run(() -> verbs.check(request));
+        return quotas.submit(() -> Change.check(request));
     }
 
     @Override
     public CompletableFuture<List<Decision>> consumeAll(List<Request> requests) {
-        return run(() -> verbs.consumeAll(requests));
+        return run(() -> quotas.consumeAll(requests));
     }
 
     @Override
     public CompletableFuture<List<Balance>> balances(Scope scope) {
-        return run(() -> verbs.balances(scope));
+        return run(() -> quotas.balances(scope));
     }
 }

@@ -1,10 +1,12 @@
 package io.github.pgquota.internal;
 
 import io.github.pgquota.OperationId;
+import io.github.pgquota.QuotaException;
 import io.github.pgquota.Request;
 import io.github.pgquota.Scope;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Objects;
 import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
@@ -27,35 +29,95 @@ record Change(
         @Nullable UUID ref,
         @Nullable Long ttlMillis) {
 
-    static Change of(String verb, Request request) {
-        return new Change(verb, request.scope(), request.amounts(), request.key(), null, null);
+    static Change consume(Request request) {
+        return of("consume", request, null);
+    }
+
+    static Change consumeUpTo(Request request) {
+        return of("consume_up_to", request, null);
+    }
+
+    static Change record(Request request) {
+        return of("record", request, null);
+    }
+
+    static Change check(Request request) {
+        return of("check", request, null);
     }
 
     static Change reserve(Request request, Duration ttl) {
-        return new Change("reserve", request.scope(), request.amounts(), request.key(), null,
-                millis(ttl));
+        return of("reserve", request, millis(ttl));
     }
 
-    static Change about(
+    static Change settle(OperationId hold, Map<String, Long> amounts) {
+        Objects.requireNonNull(hold, "hold");
+        return about("settle", hold, amounts, null, null);
+    }
+
+    static Change release(OperationId hold) {
+        Objects.requireNonNull(hold, "hold");
+        return about("release", hold, Map.of(), null, null);
+    }
+
+    static Change extend(
+            OperationId hold, Map<String, Long> amounts, Duration ttl, @Nullable String key) {
+        Objects.requireNonNull(hold, "hold");
+        return about("extend", hold, amounts, key, millis(ttl));
+    }
+
+    static Change refund(
+            OperationId operation, Map<String, Long> amounts, @Nullable String key) {
+        Objects.requireNonNull(operation, "operation");
+        return about("refund", operation, amounts, key, null);
+    }
+
+    private static Change of(String verb, Request request, @Nullable Long ttl) {
+        Objects.requireNonNull(request, "request");
+        if (request.amounts().isEmpty()) {
+            throw new QuotaException.Invalid("amounts", request,
+                    "name no meter; add one with take");
+        }
+        return new Change(verb, request.scope(), request.amounts(), request.key(), null, ttl);
+    }
+
+    private static Change about(
             String verb,
             OperationId operation,
             Map<String, Long> amounts,
             @Nullable String key,
-            @Nullable Duration ttl) {
+            @Nullable Long ttl) {
         // Request knows the rules for meters, amounts and keys
         Request checked = new Request(new Scope(operation.tenant()), amounts, key);
         return new Change(verb, checked.scope(), checked.amounts(), key, operation.uuid(),
-                ttl == null ? null : millis(ttl));
+                ttl);
     }
 
     private static long millis(Duration ttl) {
+        Objects.requireNonNull(ttl, "timeToLive");
+        if (ttl.compareTo(Duration.ofMillis(1)) < 0) {
+            throw new QuotaException.Invalid("timeToLive", ttl, "must be a millisecond or more");
+        }
         // a century is more than any setting allows, and fits the database's intervals
         Duration most = Duration.ofDays(36_500);
         return (ttl.compareTo(most) > 0 ? most : ttl).toMillis();
     }
 
+    /** Whether several of it may be sent as one, with their number. */
+    boolean canRepeat() {
+        return key == null && (verb.equals("consume") || verb.equals("record"));
+    }
+
+    /** The largest of its amounts. */
+    long largest() {
+        long largest = 1;
+        for (long amount : amounts.values()) {
+            largest = Math.max(largest, amount);
+        }
+        return largest;
+    }
+
     /** The hold or operation that the verb is about. */
     OperationId about() {
-        return new OperationId(scope.tenant(), java.util.Objects.requireNonNull(ref));
+        return new OperationId(scope.tenant(), Objects.requireNonNull(ref));
     }
 }

@@ -1,6 +1,5 @@
 package io.github.pgquota.internal;
 
-import io.github.pgquota.QuotaException;
 import java.sql.Connection;
 import java.sql.SQLException;
 import javax.sql.DataSource;
@@ -20,6 +19,15 @@ record Database(DataSource dataSource, Right needs) {
 
     /** A single statement that commits by itself: one round trip. */
     <T> T single(Sql<T> work) {
+        try {
+            return statement(work);
+        } catch (Failed e) {
+            throw e.told();
+        }
+    }
+
+    /** The same, for those who tell others of its failure. */
+    <T> T statement(Sql<T> work) throws Failed {
         return run(connection -> {
             if (connection.getAutoCommit()) {
                 return work.on(connection);
@@ -35,39 +43,45 @@ record Database(DataSource dataSource, Right needs) {
 
     /** Several statements that commit together. */
     <T> T transaction(Sql<T> work) {
-        return run(connection -> {
-            boolean before = connection.getAutoCommit();
-            connection.setAutoCommit(false);
-            try {
-                T result = work.on(connection);
-                connection.commit();
-                return result;
-            } catch (SQLException | RuntimeException | Error e) {
-                rollback(connection, e);
-                throw e;
-            } finally {
-                restore(connection, before);
-            }
-        });
+        try {
+            return run(connection -> commit(connection, work));
+        } catch (Failed e) {
+            throw e.told();
+        }
     }
 
-    private <T> T run(Sql<T> work) {
+    private static <T> T commit(Connection connection, Sql<T> work) throws SQLException {
+        boolean before = connection.getAutoCommit();
+        connection.setAutoCommit(false);
+        try {
+            T result = work.on(connection);
+            connection.commit();
+            return result;
+        } catch (SQLException | RuntimeException | Error e) {
+            rollback(connection, e);
+            throw e;
+        } finally {
+            restore(connection, before);
+        }
+    }
+
+    private <T> T run(Sql<T> work) throws Failed {
         for (int attempt = 1; ; attempt++) {
             try (Connection connection = connect()) {
                 return work.on(connection);
             } catch (SQLException e) {
                 if (attempt == ATTEMPTS || !SqlStates.isRetry(e)) {
-                    throw SqlStates.alone(e, needs);
+                    throw new Failed(e, true, needs);
                 }
             }
         }
     }
 
-    private Connection connect() throws QuotaException {
+    private Connection connect() throws Failed {
         try {
             return dataSource.getConnection();
         } catch (SQLException e) {
-            throw SqlStates.noConnection(e);
+            throw new Failed(e, false, needs);
         }
     }
 

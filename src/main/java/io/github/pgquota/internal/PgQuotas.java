@@ -1,6 +1,8 @@
 package io.github.pgquota.internal;
 
 import io.github.pgquota.AsyncOperations;
+import io.github.pgquota.Combining;
+import io.github.pgquota.Decision;
 import io.github.pgquota.Operations;
 import io.github.pgquota.Plans;
 import io.github.pgquota.Quotas;
@@ -8,7 +10,9 @@ import io.github.pgquota.Reports;
 import io.github.pgquota.Upkeep;
 import java.sql.Connection;
 import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
+import java.util.function.Supplier;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 
@@ -18,12 +22,33 @@ public final class PgQuotas extends Verbs implements Quotas {
     private final DataSource dataSource;
     private final Database database;
     private final Async async;
+    private final @Nullable Combiner combiner;
 
     /** Used by {@link Quotas.Builder} only. */
-    public PgQuotas(DataSource dataSource, @Nullable Executor executor) {
+    public PgQuotas(
+            DataSource dataSource, @Nullable Combining combining, @Nullable Executor executor) {
         this.dataSource = dataSource;
         this.database = new Database(dataSource, Right.APP);
         this.async = new Async(this, executor);
+        this.combiner = combining == null ? null
+                : new Combiner(database, combining, async.executor());
+    }
+
+    @Override
+    Decision decide(Change change) {
+        return combiner == null ? super.decide(change) : combiner.decide(change);
+    }
+
+    /** The same without waiting for it. */
+    CompletableFuture<Decision> submit(Supplier<Change> change) {
+        if (combiner == null) {
+            return async.run(() -> decide(change.get()));
+        }
+        try {
+            return combiner.submit(change.get());
+        } catch (RuntimeException e) {
+            return CompletableFuture.failedFuture(e); // bad requests are told like all else
+        }
     }
 
     @Override
@@ -58,6 +83,9 @@ public final class PgQuotas extends Verbs implements Quotas {
 
     @Override
     public void close() {
+        if (combiner != null) {
+            combiner.close();
+        }
         async.close();
     }
 }

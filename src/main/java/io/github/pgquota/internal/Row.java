@@ -8,6 +8,7 @@ import java.time.OffsetDateTime;
 import java.util.List;
 import java.util.Objects;
 import java.util.UUID;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /** A row of {@code pgquota.answer}: an answer, or one limit's part of it. */
@@ -36,7 +37,11 @@ record Row(
         long granted,
         long overage,
         List<Integer> crossed,
-        @Nullable String message) {
+        @Nullable String message,
+        int times,
+        List<Integer> nth) {
+
+    private static final long NODE = (1L << 48) - 1;
 
     /** The epoch of the database's times in their binary form, in seconds of Java's. */
     private static final long EPOCH = Instant.parse("2000-01-01T00:00:00Z").getEpochSecond();
@@ -49,7 +54,7 @@ record Row(
             "change, status, detail, operation, timestamptz_send(at), replayed, late, hold_state, "
             + "timestamptz_send(expires_at), ord, limit_name, meter, scope, mode, capacity, "
             + "ceiling, used, held, timestamptz_send(start_at), timestamptz_send(end_at), fits, "
-            + "granted, overage, nullif(crossed, '{}'), message";
+            + "granted, overage, nullif(crossed, '{}'), message, times, nth";
 
     static Row read(ResultSet r) throws SQLException {
         return new Row(
@@ -77,7 +82,44 @@ record Row(
                 r.getLong(22),
                 r.getLong(23),
                 numbers(r, 24),
-                r.getString(25));
+                r.getString(25),
+                r.getInt(26),
+                numbers(r, 27));
+    }
+
+    boolean isGranted() {
+        return status.equals("granted");
+    }
+
+    /**
+     * The row of one of the equal calls that this one is of, which counts the figures after the
+     * last of them.
+     *
+     * @param call from 0
+     */
+    Row of(int call) {
+        if (times == 1 || !isGranted()) {
+            return this;
+        }
+        long usedThen = used - (times - 1L - call) * granted;
+        long over = capacity == null ? 0
+                : Math.min(granted, Math.max(0, usedThen - capacity + held));
+        List<Integer> crossedThen = crossed.isEmpty() ? crossed
+                : IntStream.range(0, crossed.size()).filter(i -> nth.get(i) == call + 1)
+                        .mapToObj(crossed::get).toList();
+        return new Row(change, status, detail, next(operation, call), at, replayed, late, holdState,
+                expiresAt, ord, limit, meter, scope, mode, capacity, ceiling, usedThen, held, start,
+                end, granted <= 0 || ceiling == null || usedThen - ceiling + held <= 0, granted,
+                over, crossedThen, message, 1, List.of());
+    }
+
+    /** The ids of equal calls are counted up in their last 48 bits. */
+    private static @Nullable UUID next(@Nullable UUID first, int call) {
+        if (first == null) {
+            return null;
+        }
+        long low = first.getLeastSignificantBits();
+        return new UUID(first.getMostSignificantBits(), low & ~NODE | low + call & NODE);
     }
 
     private static @Nullable Long number(ResultSet r, int column) throws SQLException {

@@ -11,12 +11,13 @@ import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /** Sends changes to {@code pgquota.apply} and reads its answers: the only caller of the engine. */
 final class Store {
 
     private static final String APPLY =
-            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?)";
+            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
     /**
      * The same for one change, by its number of amounts, of which a request has at most 16. Arrays
@@ -34,21 +35,26 @@ final class Store {
     private static String applyOne(int amounts) {
         String places = String.join(", ", Collections.nCopies(amounts, "?"));
         return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, array[" + places
-                + "]::text[], array[" + places + "]::bigint[])";
+                + "]::text[], array[" + places + "]::bigint[], ?)";
     }
 
     /**
      * The answers to the changes, in their order; an answer is a row for each limit, at least one,
-     * in the order of the plan.
+     * in the order of the plan. A change that stands for several equal calls may have two answers:
+     * one for those that are granted, and one for the rest.
+     *
+     * @param times how many calls each change stands for; null for one each
      */
-    static List<List<Row>> apply(Connection connection, List<Change> changes) throws SQLException {
+    static List<List<Row>> apply(
+            Connection connection, List<Change> changes, int @Nullable [] times)
+            throws SQLException {
         Change only = changes.size() == 1 ? changes.get(0) : null;
         try (PreparedStatement statement = connection.prepareStatement(
                 only == null ? APPLY : APPLY_ONE.get(only.amounts().size()))) {
             if (only == null) {
-                bind(connection, statement, changes);
+                bind(connection, statement, changes, times);
             } else {
-                bind(statement, only);
+                bind(statement, only, times == null ? 1 : times[0]);
             }
             List<List<Row>> answers = new ArrayList<>(changes.size());
             for (int i = 0; i < changes.size(); i++) {
@@ -65,7 +71,8 @@ final class Store {
         }
     }
 
-    private static void bind(PreparedStatement statement, Change change) throws SQLException {
+    private static void bind(PreparedStatement statement, Change change, int times)
+            throws SQLException {
         statement.setString(1, change.verb());
         statement.setString(2, change.scope().path());
         statement.setString(3, change.key());
@@ -77,10 +84,11 @@ final class Store {
             statement.setString(meter++, entry.getKey());
             statement.setLong(amount++, entry.getValue());
         }
+        statement.setInt(amount, times);
     }
 
     private static void bind(Connection connection, PreparedStatement statement,
-            List<Change> changes)
+            List<Change> changes, int @Nullable [] times)
             throws SQLException {
         int n = changes.size();
         int amounts = changes.stream().mapToInt(c -> c.amounts().size()).sum();
@@ -106,7 +114,7 @@ final class Store {
                 units[next++] = amount.getValue();
             }
         }
-        Array[] arrays = {
+        @Nullable Array[] arrays = {
             connection.createArrayOf("text", verbs),
             connection.createArrayOf("text", scopes),
             connection.createArrayOf("text", keys),
@@ -115,6 +123,8 @@ final class Store {
             connection.createArrayOf("int4", owners),
             connection.createArrayOf("text", meters),
             connection.createArrayOf("int8", units),
+            times == null ? null : connection.createArrayOf("int4",
+                    IntStream.of(times).boxed().toArray(Integer[]::new)),
         };
         for (int i = 0; i < arrays.length; i++) {
             statement.setArray(i + 1, arrays[i]);

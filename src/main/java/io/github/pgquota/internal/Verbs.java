@@ -18,64 +18,60 @@ import org.jspecify.annotations.Nullable;
 /** Turns each verb into changes. Where they run is all that the views differ in. */
 abstract class Verbs implements Operations {
 
-    /** Sends changes to the database and returns their answers. */
-    private List<List<Row>> run(List<Change> changes) {
-        return read(connection -> Store.apply(connection, changes));
-    }
-
     /** Runs one statement on the view's connection. */
     abstract <T> T read(Sql<T> reader);
 
+    /** Has one change decided. */
+    Decision decide(Change change) {
+        return Answers.decision(change, read(c -> Store.apply(c, List.of(change), null)).get(0), 0);
+    }
+
     @Override
     public final Decision consume(Request request) {
-        return one(Change.of("consume", filled(request)));
+        return decide(Change.consume(request));
     }
 
     @Override
     public final Granted consumeUpTo(Request request) {
-        return one(Change.of("consume_up_to", filled(request))).orThrow();
+        return decide(Change.consumeUpTo(request)).orThrow();
     }
 
     @Override
     public final Granted record(Request request) {
-        return one(Change.of("record", filled(request))).orThrow();
+        return decide(Change.record(request)).orThrow();
     }
 
     @Override
     public final Decision reserve(Request request, Duration timeToLive) {
-        return one(Change.reserve(filled(request), positive(timeToLive)));
+        return decide(Change.reserve(request, timeToLive));
     }
 
     @Override
     public final Granted settle(OperationId hold, Map<String, Long> amounts) {
-        Objects.requireNonNull(hold, "hold");
-        return one(Change.about("settle", hold, amounts, null, null)).orThrow();
+        return decide(Change.settle(hold, amounts)).orThrow();
     }
 
     @Override
     public final Granted release(OperationId hold) {
-        Objects.requireNonNull(hold, "hold");
-        return one(Change.about("release", hold, Map.of(), null, null)).orThrow();
+        return decide(Change.release(hold)).orThrow();
     }
 
     @Override
     public final Decision extend(
             OperationId hold, Map<String, Long> amounts, Duration timeToLive,
             @Nullable String key) {
-        Objects.requireNonNull(hold, "hold");
-        return one(Change.about("extend", hold, amounts, key, positive(timeToLive)));
+        return decide(Change.extend(hold, amounts, timeToLive, key));
     }
 
     @Override
     public final Granted refund(
             OperationId operation, Map<String, Long> amounts, @Nullable String key) {
-        Objects.requireNonNull(operation, "operation");
-        return one(Change.about("refund", operation, amounts, key, null)).orThrow();
+        return decide(Change.refund(operation, amounts, key)).orThrow();
     }
 
     @Override
     public final Decision check(Request request) {
-        return one(Change.of("check", filled(request)));
+        return decide(Change.check(request));
     }
 
     @Override
@@ -84,14 +80,14 @@ abstract class Verbs implements Operations {
         if (requests.isEmpty()) {
             return List.of();
         }
-        List<Change> changes = requests.stream().map(r -> Change.of("consume", filled(r))).toList();
-        List<List<Row>> answers = run(changes);
+        List<Change> changes = requests.stream().map(r -> Change.consume(r)).toList();
+        List<List<Row>> answers = read(c -> Store.apply(c, changes, null));
         List<Decision> decisions = new ArrayList<>();
         List<Object> outcomes = new ArrayList<>();
         QuotaException first = null;
         for (int i = 0; i < changes.size(); i++) {
             try {
-                Decision decision = Answers.decision(changes.get(i), answers.get(i));
+                Decision decision = Answers.decision(changes.get(i), answers.get(i), 0);
                 decisions.add(decision);
                 outcomes.add(decision);
             } catch (QuotaException e) {
@@ -109,27 +105,5 @@ abstract class Verbs implements Operations {
     public final List<Balance> balances(Scope scope) {
         Objects.requireNonNull(scope, "scope");
         return read(connection -> Balances.read(connection, scope));
-    }
-
-    private Decision one(Change change) {
-        return Answers.decision(change, run(List.of(change)).get(0));
-    }
-
-    private static Request filled(Request request) {
-        Objects.requireNonNull(request, "request");
-        if (request.amounts().isEmpty()) {
-            throw new QuotaException.Invalid("amounts", request,
-                    "name no meter; add one with take");
-        }
-        return request;
-    }
-
-    private static Duration positive(Duration timeToLive) {
-        Objects.requireNonNull(timeToLive, "timeToLive");
-        if (timeToLive.compareTo(Duration.ofMillis(1)) < 0) {
-            throw new QuotaException.Invalid("timeToLive", timeToLive,
-                    "must be a millisecond or more");
-        }
-        return timeToLive;
     }
 }

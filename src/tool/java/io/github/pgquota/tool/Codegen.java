@@ -34,7 +34,7 @@ public final class Codegen {
     private static final String SOURCES = "src/main/java";
     private static final String SCHEMA = "pgquota";
     private static final String ENGINE =
-            "apply|look|look_at_hold|.*_legs|plain_limits|seen_keys|resolve|reached|leg|part";
+            "apply|look|look_at_hold|.*_legs|plain_limits|limits|adjusted|seen_keys|resolve|reached|leg|part";
     private static final String PACKAGE = "io.github.pgquota.internal.jooq";
 
     private Codegen() {}

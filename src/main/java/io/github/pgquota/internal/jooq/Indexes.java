@@ -29,7 +29,7 @@ public class Indexes {
 
     public static final Index ADJUSTMENT_OF_LIMIT = Internal.createIndex(DSL.name("adjustment_of_limit"), Adjustment.ADJUSTMENT, new OrderField[] { Adjustment.ADJUSTMENT.TENANT, Adjustment.ADJUSTMENT.LIMIT_NAME }, false);
     public static final Index COUNTER_CURRENT = Internal.createIndex(DSL.name("counter_current"), Counter.COUNTER, new OrderField[] { Counter.COUNTER.TENANT, Counter.COUNTER.SCOPE, Counter.COUNTER.METER, Counter.COUNTER.PER }, true);
-    public static final Index COUNTER_WINDOW = Internal.createIndex(DSL.name("counter_window"), Counter.COUNTER, new OrderField[] { Counter.COUNTER.TENANT, Counter.COUNTER.SCOPE, Counter.COUNTER.METER, Counter.COUNTER.PER, Counter.COUNTER.START_AT }, false);
+    public static final Index COUNTER_ENDED = Internal.createIndex(DSL.name("counter_ended"), Counter.COUNTER, new OrderField[] { Counter.COUNTER.TENANT, Counter.COUNTER.SCOPE, Counter.COUNTER.METER, Counter.COUNTER.PER, Counter.COUNTER.START_AT }, false);
     public static final Index HOLD_EXPIRY = Internal.createIndex(DSL.name("hold_expiry"), Hold.HOLD, new OrderField[] { Hold.HOLD.EXPIRES_AT }, false);
     public static final Index LEDGER_AT = Internal.createIndex(DSL.name("ledger_at"), Ledger.LEDGER, new OrderField[] { Ledger.LEDGER.AT }, false);
     public static final Index LEDGER_REFUND = Internal.createIndex(DSL.name("ledger_refund"), Ledger.LEDGER, new OrderField[] { Ledger.LEDGER.TENANT, Ledger.LEDGER.REF }, false);

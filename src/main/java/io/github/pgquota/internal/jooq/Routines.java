@@ -15,6 +15,7 @@ import io.github.pgquota.internal.jooq.routines.IsScope;
 import io.github.pgquota.internal.jooq.routines.IsSorted;
 import io.github.pgquota.internal.jooq.routines.KeyTime;
 import io.github.pgquota.internal.jooq.routines.KeysFrom;
+import io.github.pgquota.internal.jooq.routines.NextOperation;
 import io.github.pgquota.internal.jooq.routines.Note;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
 import io.github.pgquota.internal.jooq.routines.OperationId;
@@ -414,6 +415,50 @@ public class Routines {
     ) {
         KeysFrom f = new KeysFrom();
         f.setPNow(pNow);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.next_operation</code>
+     */
+    public static UUID nextOperation(
+          Configuration configuration
+        , UUID pFirst
+        , Long pFurther
+    ) {
+        NextOperation f = new NextOperation();
+        f.setPFirst(pFirst);
+        f.setPFurther(pFurther);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.next_operation</code> as a field.
+     */
+    public static Field<UUID> nextOperation(
+          UUID pFirst
+        , Long pFurther
+    ) {
+        NextOperation f = new NextOperation();
+        f.setPFirst(pFirst);
+        f.setPFurther(pFurther);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.next_operation</code> as a field.
+     */
+    public static Field<UUID> nextOperation(
+          Field<UUID> pFirst
+        , Field<Long> pFurther
+    ) {
+        NextOperation f = new NextOperation();
+        f.setPFirst(pFirst);
+        f.setPFurther(pFurther);
 
         return f.asField();
     }

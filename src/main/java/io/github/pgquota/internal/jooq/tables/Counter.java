@@ -162,7 +162,7 @@ public class Counter extends TableImpl<CounterRecord> {
 
     @Override
     public List<Index> getIndexes() {
-        return Arrays.asList(Indexes.COUNTER_CURRENT, Indexes.COUNTER_WINDOW);
+        return Arrays.asList(Indexes.COUNTER_CURRENT, Indexes.COUNTER_ENDED);
     }
 
     @Override

@@ -180,6 +180,16 @@ public class Answer extends UDTImpl<AnswerRecord> {
     public static final UDTField<AnswerRecord, Long> ENTRY = createField(DSL.name("entry"), SQLDataType.BIGINT, ANSWER, "");
 
     /**
+     * The attribute <code>pgquota.answer.times</code>.
+     */
+    public static final UDTField<AnswerRecord, Integer> TIMES = createField(DSL.name("times"), SQLDataType.INTEGER, ANSWER, "");
+
+    /**
+     * The attribute <code>pgquota.answer.nth</code>.
+     */
+    public static final UDTField<AnswerRecord, Integer[]> NTH = createField(DSL.name("nth"), SQLDataType.INTEGER.array(), ANSWER, "");
+
+    /**
      * No further instances allowed
      */
     private Answer() {

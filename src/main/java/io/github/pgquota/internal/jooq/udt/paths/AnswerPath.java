@@ -171,6 +171,16 @@ public class AnswerPath<R extends Record, T> extends UDTPathTableFieldImpl<R, An
      */
     public final UDTField<AnswerRecord, Long> ENTRY = Internal.createUDTPathField(DSL.name("entry"), SQLDataType.BIGINT, this, "", UDTField.class);
 
+    /**
+     * The attribute <code>pgquota.answer.times</code>.
+     */
+    public final UDTField<AnswerRecord, Integer> TIMES = Internal.createUDTPathField(DSL.name("times"), SQLDataType.INTEGER, this, "", UDTField.class);
+
+    /**
+     * The attribute <code>pgquota.answer.nth</code>.
+     */
+    public final UDTField<AnswerRecord, Integer[]> NTH = Internal.createUDTPathField(DSL.name("nth"), SQLDataType.INTEGER.array(), this, "", UDTField.class);
+
     public AnswerPath(Name name, DataType<T> type, RecordQualifier<R> qualifier, Comment comment, Binding<?, T> binding) {
         super(name, type, qualifier, Answer.ANSWER, comment, binding);
     }

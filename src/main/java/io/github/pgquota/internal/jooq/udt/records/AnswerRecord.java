@@ -412,6 +412,34 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
         return (Long) get(27);
     }
 
+    /**
+     * Setter for <code>pgquota.answer.times</code>.
+     */
+    public void setTimes(Integer value) {
+        set(28, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.answer.times</code>.
+     */
+    public Integer getTimes() {
+        return (Integer) get(28);
+    }
+
+    /**
+     * Setter for <code>pgquota.answer.nth</code>.
+     */
+    public void setNth(Integer[] value) {
+        set(29, value);
+    }
+
+    /**
+     * Getter for <code>pgquota.answer.nth</code>.
+     */
+    public Integer[] getNth() {
+        return (Integer[]) get(29);
+    }
+
     // -------------------------------------------------------------------------
     // Constructors
     // -------------------------------------------------------------------------
@@ -426,7 +454,7 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
     /**
      * Create a detached, initialised AnswerRecord
      */
-    public AnswerRecord(Integer change, String status, String detail, UUID operation, OffsetDateTime at, Boolean replayed, Boolean late, String holdState, OffsetDateTime expiresAt, Integer ord, String limitName, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Long used, Long held, OffsetDateTime startAt, OffsetDateTime endAt, Boolean fits, Long granted, Long overage, Integer[] crossed, String message, Long counter, Long entry) {
+    public AnswerRecord(Integer change, String status, String detail, UUID operation, OffsetDateTime at, Boolean replayed, Boolean late, String holdState, OffsetDateTime expiresAt, Integer ord, String limitName, String meter, String scope, String mode, String per, Long capacity, Long ceiling, Long used, Long held, OffsetDateTime startAt, OffsetDateTime endAt, Boolean fits, Long granted, Long overage, Integer[] crossed, String message, Long counter, Long entry, Integer times, Integer[] nth) {
         super(Answer.ANSWER);
 
         setChange(change);
@@ -457,6 +485,8 @@ public class AnswerRecord extends UDTRecordImpl<AnswerRecord> {
         setMessage(message);
         setCounter(counter);
         setEntry(entry);
+        setTimes(times);
+        setNth(nth);
         resetChangedOnNotNull();
     }
 }

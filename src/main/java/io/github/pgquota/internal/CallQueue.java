@@ -1,0 +1,199 @@
+package io.github.pgquota.internal;
+
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.UUID;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Calls that wait to be sent: in order of arrival for each tenant, in turns between tenants. Safe
+ * for concurrent use; adding takes no lock while less than half of the places are taken.
+ */
+final class CallQueue {
+
+    private final int places;
+    private final AtomicInteger taken = new AtomicInteger();
+    private final AtomicReference<@Nullable Call> newest = new AtomicReference<>();
+    private final ReentrantLock lock = new ReentrantLock();
+
+    // under the lock
+    private final Map<String, Lane> lanes = new HashMap<>();
+    private final ArrayDeque<Lane> turns = new ArrayDeque<>();
+    private volatile boolean empty = true;
+
+    CallQueue(int places) {
+        this.places = places;
+    }
+
+    /** A tenant's calls. */
+    private static final class Lane extends ArrayDeque<Call> {
+        private static final long serialVersionUID = 1L;
+        private final String tenant;
+
+        Lane(String tenant) {
+            this.tenant = tenant;
+        }
+    }
+
+    /** Whether there was a place for it. */
+    boolean add(Call call) {
+        int now = taken.incrementAndGet();
+        if (now > places || now > places / 2 && !mayHave(call.change.scope().tenant())) {
+            taken.decrementAndGet();
+            return false;
+        }
+        Call top;
+        do {
+            top = newest.get();
+            call.before = top;
+        } while (!newest.compareAndSet(top, call));
+        return true;
+    }
+
+    /** A tenant may have as many places as are still free. */
+    private boolean mayHave(String tenant) {
+        lock.lock();
+        try {
+            sort();
+            Lane lane = lanes.get(tenant);
+            return lane == null || lane.size() <= places - taken.get();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    boolean isEmpty() {
+        return empty && newest.get() == null;
+    }
+
+    /** Calls that have a place, withdrawn ones too. */
+    int size() {
+        return taken.get();
+    }
+
+    /** The next calls, marked as sent: so many runs at most. */
+    List<Run> take(int most) {
+        List<Run> runs = new ArrayList<>();
+        Set<UUID> named = new HashSet<>();
+        List<Lane> stopped = new ArrayList<>();
+        lock.lock();
+        try {
+            sort();
+            Lane lane;
+            while (runs.size() < most && (lane = turns.poll()) != null) {
+                Run run = run(lane, named);
+                if (run != null) {
+                    runs.add(run);
+                }
+                if (lane.isEmpty()) {
+                    lanes.remove(lane.tenant);
+                } else {
+                    (run == null ? stopped : turns).add(lane);
+                }
+            }
+            turns.addAll(stopped);
+            empty = turns.isEmpty();
+            return runs;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * The next run of a lane; null if there is none, or it must wait because a call about the same
+     * hold or operation is in this batch already.
+     */
+    private @Nullable Run run(Lane lane, Set<UUID> named) {
+        Run run = null;
+        Call call;
+        while ((call = lane.peek()) != null) {
+            if (run != null && !run.takes(call.change)
+                    || run == null && call.change.ref() != null
+                            && named.contains(call.change.ref())) {
+                return run;
+            }
+            lane.poll();
+            taken.decrementAndGet();
+            if (!call.send()) {
+                continue; // withdrawn
+            }
+            if (run == null) {
+                run = new Run(call);
+                if (call.change.ref() != null) {
+                    named.add(call.change.ref());
+                }
+            } else {
+                run.add(call);
+            }
+            if (!call.change.canRepeat()) {
+                return run;
+            }
+        }
+        return run;
+    }
+
+    /** Takes out calls whose time is over. Returns when the next one's is; null if none is left. */
+    @Nullable Long expire(long now, Consumer<Call> late) {
+        Long next = null;
+        lock.lock();
+        try {
+            sort();
+            for (Lane lane : List.copyOf(turns)) {
+                Call call;
+                while ((call = lane.peek()) != null && call.deadline - now <= 0) {
+                    lane.poll();
+                    taken.decrementAndGet();
+                    if (call.withdraw()) {
+                        late.accept(call);
+                    }
+                }
+                if (call == null) {
+                    lanes.remove(lane.tenant);
+                    turns.remove(lane);
+                } else if (next == null || call.deadline - next < 0) {
+                    next = call.deadline;
+                }
+            }
+            empty = turns.isEmpty();
+            return next;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Under the lock: brings what has arrived into its lanes. */
+    private void sort() {
+        Call call = newest.get();
+        if (call == null) {
+            return;
+        }
+        empty = false; // before they leave the stack: never is both empty while a call waits
+        call = newest.getAndSet(null);
+        Call oldest = null;
+        while (call != null) {
+            Call before = call.before;
+            call.before = oldest;
+            oldest = call;
+            call = before;
+        }
+        while (oldest != null) {
+            Call next = oldest.before;
+            oldest.before = null;
+            Lane lane = lanes.computeIfAbsent(oldest.change.scope().tenant(), Lane::new);
+            if (lane.isEmpty()) {
+                turns.add(lane);
+            }
+            lane.add(oldest);
+            oldest = next;
+        }
+    }
+}

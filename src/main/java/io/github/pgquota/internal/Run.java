@@ -1,0 +1,46 @@
+package io.github.pgquota.internal;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Equal calls that follow one another: sent as one change, with their number. */
+final class Run {
+
+    /** What a change may add to a counter. */
+    private static final long MOST_UNITS = 1L << 62;
+
+    private final Change change;
+    private final List<Call> calls;
+
+    Run(Call first) {
+        this(first.change, new ArrayList<>(List.of(first)));
+    }
+
+    private Run(Change change, List<Call> calls) {
+        this.change = change;
+        this.calls = calls;
+    }
+
+    Change change() {
+        return change;
+    }
+
+    List<Call> calls() {
+        return calls;
+    }
+
+    /** Whether another call may join: equal, and no more units than a counter can hold. */
+    boolean takes(Change other) {
+        return change.canRepeat() && change.equals(other)
+                && change.largest() <= MOST_UNITS / (calls.size() + 1);
+    }
+
+    void add(Call call) {
+        calls.add(call);
+    }
+
+    /** Part of it. */
+    Run part(int from, int to) {
+        return new Run(change, calls.subList(from, to));
+    }
+}
