@@ -210,7 +210,10 @@ public final class Bench implements Callable<Integer> {
         Door door = door(stage, line.rttMillis());
         if (processes.matches()) {
             Contender.Local here = door.contender(line.path(processes.group(1)));
-            return new Children(line, here, stage, Integer.parseInt(processes.group(2)));
+            Children children =
+                    new Children(line, here, stage, Integer.parseInt(processes.group(2)));
+            children.warmUp(slice());
+            return children;
         }
         if (line.path().endsWith(HALF)) {
             Line whole = line.path(line.path().replace(HALF, ""));
@@ -314,14 +317,17 @@ public final class Bench implements Callable<Integer> {
     }
 
     private Map<Line, Series> run(List<? extends Contender> contenders) throws Exception {
-        Duration slice = Duration.ofNanos(Math.round(seconds * 1e9));
         Map<Line, Series> measured = Match.run(
-                contenders, WARM_UPS, rounds, slice, spec.commandLine().getErr());
+                contenders, WARM_UPS, rounds, slice(), spec.commandLine().getErr());
         rows.add(measured);
         // who is in several rows has a line of all his rounds
         measured.forEach((line, series) -> lines.computeIfAbsent(line, Series::new)
                 .rounds().addAll(series.rounds()));
         return measured;
+    }
+
+    private Duration slice() {
+        return Duration.ofNanos(Math.round(seconds * 1e9));
     }
 
     private PrintWriter output() {

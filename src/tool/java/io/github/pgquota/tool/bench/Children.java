@@ -16,6 +16,8 @@ import java.util.concurrent.TimeUnit;
 /** Several processes, each with its pool, that call at the same time: callers in equal parts. */
 final class Children implements Contender {
 
+    private static final int WARM_UPS = 5;
+
     private final Line line;
     private final Contender here;
     private final List<Talk> children = new ArrayList<>();
@@ -70,6 +72,13 @@ final class Children implements Contender {
             children.add(Talk.with(task));
         }
         children.forEach(Talk::answer);
+    }
+
+    /** New JVMs are slow at first: they call for some slices that nobody looks at. */
+    void warmUp(Duration slice) {
+        for (int i = 0; i < WARM_UPS; i++) {
+            run(slice);
+        }
     }
 
     @Override
