@@ -11,7 +11,6 @@ import java.util.UUID;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -71,8 +70,9 @@ final class CallQueue {
         }
     }
 
+    /** If so, every call that was added before this was asked has left. */
     boolean isEmpty() {
-        return empty && newest.get() == null;
+        return newest.get() == null && empty; // this way round: calls go from there to here
     }
 
     /** Calls that have a place, withdrawn ones too. */
@@ -141,8 +141,11 @@ final class CallQueue {
         return run;
     }
 
-    /** Takes out calls whose time is over. Returns when the next one's is; null if none is left. */
-    @Nullable Long expire(long now, Consumer<Call> late) {
+    /**
+     * Takes out calls whose time is over, failed but not yet told, because callers may do anything
+     * then and this holds a lock. Returns when the next one's is; null if none is left.
+     */
+    @Nullable Long expire(long now, Failure why, List<Call> late) {
         Long next = null;
         lock.lock();
         try {
@@ -152,8 +155,8 @@ final class CallQueue {
                 while ((call = lane.peek()) != null && call.deadline - now <= 0) {
                     lane.poll();
                     taken.decrementAndGet();
-                    if (call.withdraw()) {
-                        late.accept(call);
+                    if (call.refuse(why)) {
+                        late.add(call);
                     }
                 }
                 if (call == null) {

@@ -14,7 +14,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Decides calls together: what arrives while statements are under way forms the next one. A call
@@ -48,15 +47,18 @@ final class Combiner {
     /** Waits for the decision. */
     Decision decide(Change change) {
         if (closed) {
-            return Answers.decision(change, database.single(apply(change)).get(0), 0);
+            return alone(change);
         }
         if (queue.isEmpty() && begin()) {
             try {
-                return Answers.decision(change, database.single(apply(change)).get(0), 0);
+                return alone(change);
             } finally {
                 underWay.decrementAndGet();
                 start();
             }
+        }
+        if (Thread.currentThread().isInterrupted()) {
+            throw new QuotaException.Withdrawn(); // it would not wait, and then not know
         }
         Waiting call = new Waiting(change, System.nanoTime() + longestWait);
         queue(call);
@@ -65,6 +67,10 @@ final class Combiner {
 
     /** Completes a future with the decision, by the executor. */
     CompletableFuture<Decision> submit(Change change) {
+        if (closed) {
+            return CompletableFuture.failedFuture(new QuotaException.Unavailable(
+                    "these quotas are closed", null, null));
+        }
         Promise call = new Promise(change, System.nanoTime() + longestWait);
         try {
             queue(call);
@@ -89,8 +95,9 @@ final class Combiner {
         }
     }
 
-    private static Sql<List<List<Row>>> apply(Change change) {
-        return connection -> Store.apply(connection, List.of(change), null);
+    private Decision alone(Change change) {
+        return Answers.decision(change, database.single(
+                connection -> Store.apply(connection, List.of(change), null)).get(0), 0);
     }
 
     /** Whether one more statement may be under way; the caller begins it. */
@@ -103,56 +110,50 @@ final class Combiner {
     /** Does not leave waiting what came in while a statement was under way. */
     private void start() {
         if (!queue.isEmpty() && begin()) {
-            try {
-                senders.execute(this::send);
-            } catch (RejectedExecutionException | OutOfMemoryError e) {
-                underWay.decrementAndGet();
-                throw e;
-            }
+            elsewhere(this::send);
+        }
+    }
+
+    /** Does it on a thread of its own; on this one if there is none, as there is after a close. */
+    private void elsewhere(Runnable work) {
+        try {
+            senders.execute(work);
+        } catch (RejectedExecutionException | OutOfMemoryError e) {
+            work.run();
         }
     }
 
     private void queue(Call call) {
-        if (closed) {
-            throw closed(null);
-        }
         if (!queue.add(call)) {
             throw overloaded("longestQueue", bounds.longestQueue());
         }
-        try {
-            start();
-        } catch (RejectedExecutionException e) {
-            if (call.withdraw()) {
-                throw closed(e);
-            }
-        }
+        start();
         watch();
-    }
-
-    private static QuotaException closed(@Nullable Throwable cause) {
-        return new QuotaException.Unavailable("these quotas are closed", null, cause);
     }
 
     /** Sends what waits until nothing does. */
     private void send() {
         do {
-            List<Run> runs = queue.take(bounds.largestBatch());
-            while (!runs.isEmpty()) {
-                send(runs);
-                runs = queue.take(bounds.largestBatch());
+            try {
+                List<Run> runs = queue.take(bounds.largestBatch());
+                while (!runs.isEmpty()) {
+                    send(runs);
+                    runs = queue.take(bounds.largestBatch());
+                }
+            } finally {
+                underWay.decrementAndGet();
             }
-            underWay.decrementAndGet();
         } while (!queue.isEmpty() && begin());
     }
 
     private void send(List<Run> runs) {
-        List<Change> changes = new ArrayList<>(runs.size());
-        int[] times = new int[runs.size()];
-        for (Run run : runs) {
-            times[changes.size()] = run.calls().size();
-            changes.add(run.change());
-        }
         try {
+            List<Change> changes = new ArrayList<>(runs.size());
+            int[] times = new int[runs.size()];
+            for (Run run : runs) {
+                times[changes.size()] = run.calls().size();
+                changes.add(run.change());
+            }
             List<List<Row>> answers = database.statement(c -> Store.apply(c, changes, times));
             for (int i = 0; i < answers.size(); i++) {
                 List<Call> calls = runs.get(i).calls();
@@ -195,24 +196,20 @@ final class Combiner {
     }
 
     private void wake(List<Run> runs) {
-        List<Promise> promises = new ArrayList<>();
-        for (Run run : runs) {
-            for (Call call : run.calls()) {
-                if (call instanceof Promise promise) {
-                    promises.add(promise);
-                } else {
-                    ((Waiting) call).wake();
-                }
-            }
-        }
-        if (promises.isEmpty()) {
+        runs.forEach(run -> run.calls().forEach(this::wake));
+    }
+
+    private void wake(Call call) {
+        if (call instanceof Waiting waiting) {
+            waiting.wake();
             return;
         }
-        Runnable completion = () -> promises.forEach(Promise::complete);
+        // each by itself: what depends on one may wait for another
+        Runnable completion = ((Promise) call)::complete;
         try {
             completions.execute(completion);
-        } catch (RejectedExecutionException e) {
-            senders.execute(completion); // on a thread that sends nothing
+        } catch (RuntimeException | Error e) { // full, closed, or broken
+            elsewhere(completion);
         }
     }
 
@@ -224,21 +221,22 @@ final class Combiner {
     }
 
     private void look(long nanos) {
-        CompletableFuture.delayedExecutor(nanos, TimeUnit.NANOSECONDS, senders).execute(() -> {
-            long now = System.nanoTime();
-            Long next = queue.expire(now, call -> {
-                call.fail(() -> overloaded("longestWait", bounds.longestWait()));
-                wake(List.of(new Run(call)));
-            });
-            if (next != null) {
-                look(next - now);
-                return;
-            }
-            watched.set(false);
-            if (!queue.isEmpty()) {
-                watch();
-            }
-        });
+        CompletableFuture.delayedExecutor(nanos, TimeUnit.NANOSECONDS, this::elsewhere)
+                .execute(() -> {
+                    long now = System.nanoTime();
+                    List<Call> late = new ArrayList<>();
+                    Long next = queue.expire(now,
+                            () -> overloaded("longestWait", bounds.longestWait()), late);
+                    late.forEach(this::wake);
+                    if (next != null) {
+                        look(next - now);
+                        return;
+                    }
+                    watched.set(false);
+                    if (!queue.isEmpty()) {
+                        watch();
+                    }
+                });
     }
 
     private static QuotaException overloaded(String bound, Object value) {
