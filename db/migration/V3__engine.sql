@@ -711,6 +711,16 @@ begin
                        order by 1) w) s;
       exit when v_pass = 2 or not v_tight and not v_twice and not p_verb && '{refund}';
 
+      if p_verb && '{refund}' then
+        for i in 1 .. v_n loop
+          if p_verb[i] = 'refund' and v_status[i] is null
+             and not exists (select from unnest(v_legs) l where l.change = i) then
+            v_status[i] := 'unknown_operation';
+            v_times[i] := 0;
+          end if;
+        end loop;
+      end if;
+
       -- Decide, in order, each change on what the ones before it left: those that touch what is tight.
       i_take := p_amount;
       for v_seen in
@@ -810,15 +820,6 @@ begin
                 v_status[i] := 'same_key';
               end if;
             end loop;
-          end if;
-        end loop;
-      end if;
-      if p_verb && '{refund}' then
-        for i in 1 .. v_n loop
-          if p_verb[i] = 'refund' and v_status[i] is null
-             and not exists (select from unnest(v_legs) l where l.change = i) then
-            v_status[i] := 'unknown_operation';
-            v_times[i] := 0;
           end if;
         end loop;
       end if;
