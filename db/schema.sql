@@ -1139,6 +1139,16 @@ begin
                        order by 1) w) s;
       exit when v_pass = 2 or not v_tight and not v_twice and not p_verb && '{refund}';
 
+      if p_verb && '{refund}' then
+        for i in 1 .. v_n loop
+          if p_verb[i] = 'refund' and v_status[i] is null
+             and not exists (select from unnest(v_legs) l where l.change = i) then
+            v_status[i] := 'unknown_operation';
+            v_times[i] := 0;
+          end if;
+        end loop;
+      end if;
+
       -- Decide, in order, each change on what the ones before it left: those that touch what is tight.
       i_take := p_amount;
       for v_seen in
@@ -1238,15 +1248,6 @@ begin
                 v_status[i] := 'same_key';
               end if;
             end loop;
-          end if;
-        end loop;
-      end if;
-      if p_verb && '{refund}' then
-        for i in 1 .. v_n loop
-          if p_verb[i] = 'refund' and v_status[i] is null
-             and not exists (select from unnest(v_legs) l where l.change = i) then
-            v_status[i] := 'unknown_operation';
-            v_times[i] := 0;
           end if;
         end loop;
       end if;
@@ -1403,8 +1404,8 @@ begin
                    case when a.operation is not null and x.entered > 0
                         then u_entries[x.place] - s_de[x.slot] + x.entry end,
                    a.times, null)::pgquota.answer
-          from (select l.change, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity, l.ceiling,
-                       l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
+          from (select l.change, l.ordinality, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity,
+                       l.ceiling, l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
                        l.used + sum(p.times * p.du) over w as used,
                        l.held + sum(p.times * p.dh) over w as held,
                        sum(p.entered) over w as entry,
@@ -1436,7 +1437,7 @@ begin
                                       greatest(0, coalesce(r.used - x.capacity + r.held, 0)))::bigint
                            else 0 end as overage) a
          where v_status[x.change] is null
-         order by x.change, a.status desc, x.ord);
+         order by x.change, a.status desc, x.ordinality);
       -- What has no limit that counts, or is in error, has an answer all the same.
       if (select count(distinct a.change) from unnest(v_answers) a) < v_n then
         for v_seen in
