@@ -575,7 +575,7 @@ begin
               then least(4611686018427387904, p_capacity + coalesce(v_boost, 0)) end;
 end $function$; -- owner pgquota_owner
 
-CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer DEFAULT 1)
+CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer DEFAULT 1, p_patience integer DEFAULT NULL::integer)
  RETURNS SETOF pgquota.answer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -607,6 +607,9 @@ declare
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
 begin
+  if p_patience is not null then
+    perform set_config('lock_timeout', p_patience::text, true);
+  end if;
   <<short>>
   begin
     if p_verb in ('settle', 'release') then
@@ -785,12 +788,13 @@ begin
   return query
     select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
                                 array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount,
-                                array[p_times]);
+                                array[p_times],
+                                null); -- patience is the transaction's: it has been set
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer) to pgquota_admin;
-grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer) to pgquota_app;
+grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer, p_patience integer) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer, p_patience integer) to pgquota_app;
 
-CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_times integer[])
+CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_times integer[], p_patience integer)
  RETURNS SETOF pgquota.answer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -845,6 +849,7 @@ declare
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de int[];
+  s_up bigint[];        -- the same without what it gives back, which may come after what it takes
   s_room bigint[];      -- what used and held may come to
   s_runs boolean[];     -- its window has to be the running one
   s_place int[];        -- its place among those that are written
@@ -883,6 +888,9 @@ declare
   v_answer pgquota.answer;
   v_alerts pgquota.alert[];
 begin
+  if p_patience is not null then
+    perform set_config('lock_timeout', p_patience::text, true);
+  end if;
   -- from 1 on, and in one dimension, as loops go
   if ('[1:' || v_n || ']' = all (array[
          array_dims(p_verb), array_dims(p_scope), array_dims(p_key), array_dims(p_ref), array_dims(p_ttl),
@@ -1050,11 +1058,10 @@ begin
       end loop;
     end if;
 
-    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
-           count(distinct y.input), count(distinct y.change) filter (where y.proper)
-      into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
-      from (select l as leg, l.change, l.input,
-                   l.input is null or l.counter is not null and l.scope = p_scope[l.change] as proper,
+    -- No other aggregate here: one that wants its input sorted would have all of it sorted its way.
+    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh)
+      into v_legs, g_slot, g_charges, g_du, g_dh
+      from (select l as leg,
                    case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
                    case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
                    dense_rank() over (order by l.scope collate "C", l.meter collate "C", l.per collate "C",
@@ -1075,6 +1082,10 @@ begin
                      where p_verb && '{refund}') l
              order by l.change, l.ord, l.scope collate "C", l.meter collate "C", l.per collate "C",
                       l.start_at) y;
+    select count(distinct l.input), count(distinct l.change) filter (
+               where l.input is null or l.counter is not null and l.scope = p_scope[l.change])
+      into v_found, v_proper
+      from unnest(v_legs) l;
     if v_found < v_inputs then
       for v_seen in
           select distinct on (q.change) q.change, q.meter,
@@ -1101,13 +1112,14 @@ begin
 
     for v_pass in 1 .. 2 loop
       select array_agg(s.tenant), array_agg(s.counter), array_agg(s.used), array_agg(s.held),
-             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de), array_agg(s.room),
+             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de),
+             array_agg(s.up), array_agg(s.room),
              array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
              coalesce(bool_or(s.place > 0 and s.counter is null), false),
              coalesce(bool_or(s.place > 0 and s.counter is not null and s.expiry <= v_now), false),
              max(s.low), min(s.high)
-        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_room, s_runs, s_place, v_tight,
-             v_missing, v_expired, v_low, v_high
+        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place,
+             v_tight, v_missing, v_expired, v_low, v_high
         from (select w.*, case when w.writes then count(*) filter (where w.writes) over (order by w.slot) end
                           ::int as place
                 from (select g_slot[l.ordinality] as slot, min(split_part(l.scope, '/', 1)) as tenant,
@@ -1118,6 +1130,8 @@ begin
                              or sum(x.asked) > c_most - min(l.used) - min(l.held) as tight,
                              least(c_most, coalesce(sum(x.times * g_du[l.ordinality]), 0))::bigint as du,
                              least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
+                             least(c_most, coalesce(sum(x.times * greatest(
+                                 0, g_du[l.ordinality] + g_dh[l.ordinality])), 0))::bigint as up,
                              sum(case when l.billed and g_du[l.ordinality] <> 0 then x.times else 0 end)::int
                              as de,
                              min(case when x.writes and l.mode = 'enforce' and l.ceiling is not null
@@ -1350,10 +1364,10 @@ begin
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
-                                 and -s.dh <= c.held and s.du + s.dh <= s.room - c.used - c.held as ok
+                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, de, room, runs, place)
+          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place)
+                 s (tenant, id, du, dh, de, up, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
         returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
                   c.expiry_at > '-infinity' as ok)
@@ -1639,8 +1653,8 @@ begin
     end loop;
   end if;
 end $function$; -- owner pgquota_owner
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_times integer[]) to pgquota_admin;
-grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_times integer[]) to pgquota_app;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_times integer[], p_patience integer) to pgquota_admin;
+grant execute on function pgquota.apply(p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[], p_change integer[], p_meter text[], p_amount bigint[], p_times integer[], p_patience integer) to pgquota_app;
 
 CREATE OR REPLACE FUNCTION pgquota.audit_row()
  RETURNS trigger

@@ -78,8 +78,8 @@ begin
 end $$;
 
 -- The limits of a plan that apply to a scope at a time, with overrides and boosts where there are any. A null
--- meter stands for all. In no particular order. Inlined where it is called; "offset 0" keeps it a query of its
--- own there, which looks up the plan by index and cuts the scope once.
+-- meter stands for all. In no particular order. Inlined where it is called; "offset 0" keeps it a query of
+-- its own there, which looks up the plan by index and cuts the scope once.
 create function pgquota.limits(
     p_scope text, p_plan text, p_adjusted boolean, p_meter text, p_now timestamptz)
   returns table (ord int, name text, meter text, scope text, mode text, per text, capacity bigint,
@@ -373,7 +373,8 @@ end $$;
 -- taken in one order by everybody: counters by name, keys, holds, each sorted.
 create function pgquota.apply(
     p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
-    p_change int[], p_meter text[], p_amount bigint[], p_times int[])
+    p_change int[], p_meter text[], p_amount bigint[], p_times int[],
+    p_patience int)
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -429,6 +430,7 @@ declare
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de int[];
+  s_up bigint[];        -- the same without what it gives back, which may come after what it takes
   s_room bigint[];      -- what used and held may come to
   s_runs boolean[];     -- its window has to be the running one
   s_place int[];        -- its place among those that are written
@@ -467,6 +469,9 @@ declare
   v_answer pgquota.answer;
   v_alerts pgquota.alert[];
 begin
+  if p_patience is not null then
+    perform set_config('lock_timeout', p_patience::text, true);
+  end if;
   -- from 1 on, and in one dimension, as loops go
   if ('[1:' || v_n || ']' = all (array[
          array_dims(p_verb), array_dims(p_scope), array_dims(p_key), array_dims(p_ref), array_dims(p_ttl),
@@ -634,11 +639,10 @@ begin
       end loop;
     end if;
 
-    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
-           count(distinct y.input), count(distinct y.change) filter (where y.proper)
-      into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
-      from (select l as leg, l.change, l.input,
-                   l.input is null or l.counter is not null and l.scope = p_scope[l.change] as proper,
+    -- No other aggregate here: one that wants its input sorted would have all of it sorted its way.
+    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh)
+      into v_legs, g_slot, g_charges, g_du, g_dh
+      from (select l as leg,
                    case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
                    case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
                    dense_rank() over (order by l.scope collate "C", l.meter collate "C", l.per collate "C",
@@ -659,6 +663,10 @@ begin
                      where p_verb && '{refund}') l
              order by l.change, l.ord, l.scope collate "C", l.meter collate "C", l.per collate "C",
                       l.start_at) y;
+    select count(distinct l.input), count(distinct l.change) filter (
+               where l.input is null or l.counter is not null and l.scope = p_scope[l.change])
+      into v_found, v_proper
+      from unnest(v_legs) l;
     if v_found < v_inputs then
       for v_seen in
           select distinct on (q.change) q.change, q.meter,
@@ -685,13 +693,14 @@ begin
 
     for v_pass in 1 .. 2 loop
       select array_agg(s.tenant), array_agg(s.counter), array_agg(s.used), array_agg(s.held),
-             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de), array_agg(s.room),
+             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de),
+             array_agg(s.up), array_agg(s.room),
              array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
              coalesce(bool_or(s.place > 0 and s.counter is null), false),
              coalesce(bool_or(s.place > 0 and s.counter is not null and s.expiry <= v_now), false),
              max(s.low), min(s.high)
-        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_room, s_runs, s_place, v_tight,
-             v_missing, v_expired, v_low, v_high
+        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place,
+             v_tight, v_missing, v_expired, v_low, v_high
         from (select w.*, case when w.writes then count(*) filter (where w.writes) over (order by w.slot) end
                           ::int as place
                 from (select g_slot[l.ordinality] as slot, min(split_part(l.scope, '/', 1)) as tenant,
@@ -702,6 +711,8 @@ begin
                              or sum(x.asked) > c_most - min(l.used) - min(l.held) as tight,
                              least(c_most, coalesce(sum(x.times * g_du[l.ordinality]), 0))::bigint as du,
                              least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
+                             least(c_most, coalesce(sum(x.times * greatest(
+                                 0, g_du[l.ordinality] + g_dh[l.ordinality])), 0))::bigint as up,
                              sum(case when l.billed and g_du[l.ordinality] <> 0 then x.times else 0 end)::int
                              as de,
                              min(case when x.writes and l.mode = 'enforce' and l.ceiling is not null
@@ -934,10 +945,10 @@ begin
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
-                                 and -s.dh <= c.held and s.du + s.dh <= s.room - c.used - c.held as ok
+                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, de, room, runs, place)
+          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place)
+                 s (tenant, id, du, dh, de, up, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
         returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
                   c.expiry_at > '-infinity' as ok)
@@ -1318,13 +1329,14 @@ $$;
 --   p_ttl    milliseconds a hold lives (reserve, extend)
 --   p_meter, p_amount: what is asked for, sorted by meter
 --   p_times  how many equal calls this stands for; of consume and record without a key
+--   p_patience  milliseconds to wait for a lock, from here to the end of the transaction; null: as it is set
 --
 -- Over counters that are open, and on which no hold has expired, a look and a guarded UPDATE a counter will
 -- do. That is what most calls are, and it is done here, with few expressions: PL/pgSQL prepares each anew in
 -- every transaction. All else is a list of one, and so is what turns out otherwise under the locks.
 create function pgquota.apply(
     p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[],
-    p_times int default 1)
+    p_times int default 1, p_patience int default null)
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -1355,6 +1367,9 @@ declare
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
 begin
+  if p_patience is not null then
+    perform set_config('lock_timeout', p_patience::text, true);
+  end if;
   <<short>>
   begin
     if p_verb in ('settle', 'release') then
@@ -1533,7 +1548,8 @@ begin
   return query
     select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
                                 array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount,
-                                array[p_times]);
+                                array[p_times],
+                                null); -- patience is the transaction's: it has been set
 end $$;
 
 -- Every limit that applies to a scope, with its window, on the database's clock.
@@ -1553,8 +1569,8 @@ $$;
 
 grant usage on schema pgquota to pgquota_app, pgquota_admin, pgquota_report;
 grant execute on function
-  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[], int),
-  pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[], int[]),
+  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[], int, int),
+  pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[], int[], int),
   pgquota.balances(text) to pgquota_app, pgquota_admin;
 
 reset role;
