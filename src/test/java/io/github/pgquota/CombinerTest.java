@@ -172,8 +172,8 @@ class CombinerTest {
                 async.consume(Request.of("acme/b").take("bytes", 7)),
                 async.consume(take("nobody", 1)));
         gate.open();
-        assertThat(Gate.outcomes(calls)).containsExactly("Granted", "Granted", "Granted", "KeyConflict",
-                "Granted", "UnknownMeter", "UnknownTenant");
+        assertThat(Gate.outcomes(calls)).containsExactly("Granted", "Granted", "Granted",
+                "KeyConflict", "Granted", "UnknownMeter", "UnknownTenant");
         Granted first = get(calls.get(0)).orThrow();
         Granted again = get(calls.get(2)).orThrow();
         assertThat(first.replayed()).isFalse();
@@ -286,7 +286,8 @@ class CombinerTest {
                 assertThat(Gate.outcomes(calls)).containsOnly("OutcomeUnknown");
                 assertThat(assertThrows(ExecutionException.class, blocking::get).getCause())
                         .isInstanceOf(QuotaException.OutcomeUnknown.class);
-                assertThat(used()).isEqualTo(executed ? List.of("acme 6 0", "beta 2 0") : List.of());
+                assertThat(used()).isEqualTo(
+                        executed ? List.of("acme 6 0", "beta 2 0") : List.of());
                 List<Boolean> replayed = new ArrayList<>();
                 for (Request keyed : List.of(requests.get(0), requests.get(3),
                         take("acme", 3).key("k4"))) {
