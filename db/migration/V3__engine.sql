@@ -622,10 +622,9 @@ begin
       end loop;
     end if;
 
-    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
-           count(distinct y.input), count(distinct y.change) filter (where y.proper)
-      into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
-      from (select l as leg, l.change, l.input,
+    -- counted apart: an aggregate of distinct ones would have its order for the arrays too
+    with y as materialized (
+            select l as leg, l.change, l.input,
                    l.input is null or l.counter is not null and l.scope = p_scope[l.change] as proper,
                    case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
                    case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
@@ -646,7 +645,12 @@ begin
                                                         p_amount, v_now) e
                      where p_verb && '{refund}') l
              order by l.change, l.ord, l.scope collate "C", l.meter collate "C", l.per collate "C",
-                      l.start_at) y;
+                      l.start_at)
+    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
+           (select count(distinct y.input) from y),
+           (select count(distinct y.change) filter (where y.proper) from y)
+      into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
+      from y;
     if v_found < v_inputs then
       for v_seen in
           select distinct on (q.change) q.change, q.meter,
