@@ -1197,17 +1197,18 @@ begin
           v_full := null;
           select m.took || ' ' || m.meter into v_full
             from (-- a reset of a scope leaves less in some of its counters
-                  select l.meter, min(l.took) as took, min(l.du) as du
-                    from unnest(v_legs[v_seen.low:v_seen.high]) l
+                  select l.meter, min(l.took) as took, min(l.ordinality) as place
+                    from unnest(v_legs[v_seen.low:v_seen.high]) with ordinality l
                    group by l.meter
                   having bool_or(- l.du > l.took)
                   union all -- none of it was charged
-                  select q.meter, 0, 0
+                  select q.meter, 0, v_seen.high + q.place
                     from unnest(p_meter[i_from[v_seen.change]:i_to[v_seen.change]],
-                                p_amount[i_from[v_seen.change]:i_to[v_seen.change]]) q (meter, amount)
+                                p_amount[i_from[v_seen.change]:i_to[v_seen.change]])
+                         with ordinality q (meter, amount, place)
                    where q.amount > 0 and not exists (select from unnest(v_legs[v_seen.low:v_seen.high]) l
                                                        where l.meter = q.meter)
-                  limit 1) m;
+                   order by place limit 1) m;
           if v_full is not null then
             v_status[v_seen.change] := 'refund_too_large';
             v_detail[v_seen.change] := v_full;

@@ -15,6 +15,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -125,8 +127,11 @@ class ModelTest {
 
     /** Not every failure is the one: a tenant of a plan that is not published makes no sense. */
     private static String kind(@Nullable String difference) {
-        return difference == null ? "none" : difference.startsWith("step ")
-                || difference.startsWith("the tables") ? "a difference"
+        if (difference != null && difference.startsWith("step ")) {
+            return Pattern.compile("(model|engine): +\\w+").matcher(difference).results()
+                    .map(MatchResult::group).collect(Collectors.joining(", "));
+        }
+        return difference == null ? "none"
                 : difference.substring(0, Math.min(60, difference.length()));
     }
 

@@ -43,18 +43,23 @@ record SqlLists(DataSource one, DataSource other) implements Step.Lists {
         if (way.isolation == null) {
             return send(connection, calls);
         }
-        try {
-            for (boolean again = way.twice; ; again = false) {
+        for (boolean again = way.twice; ; ) {
+            try {
                 begin(connection, way);
                 List<Object> outcomes = send(connection, calls);
                 if (!again) {
                     connection.commit();
                     return outcomes;
                 }
-                connection.rollback();
+                again = false;
+            } catch (SQLException e) {
+                // a serializable caller is sent back because of other programs, too
+                if (way != Step.Way.SERIALIZABLE || !"40001".equals(e.getSQLState())) {
+                    throw e;
+                }
+            } finally {
+                end(connection);
             }
-        } finally {
-            end(connection);
         }
     }
 
