@@ -11,6 +11,9 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ForkJoinPool;
+import java.util.concurrent.ForkJoinTask;
+import java.util.concurrent.RecursiveAction;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -47,14 +50,16 @@ final class Combiner {
         thread.setDaemon(true);
         return thread;
     });
+    private final ForkJoinPool own = new ForkJoinPool(
+            Math.max(2, Runtime.getRuntime().availableProcessors()));
     private volatile boolean closed;
 
-    /** @param completions completes futures */
-    Combiner(Database database, Combining bounds, Executor completions) {
+    /** @param completions completes futures; null for threads of the library's own */
+    Combiner(Database database, Combining bounds, @Nullable Executor completions) {
         this.database = database;
         this.bounds = bounds;
         this.longestWait = bounds.longestWait().toNanos();
-        this.completions = completions;
+        this.completions = completions == null ? own : completions;
         this.queue = new CallQueue(bounds.longestQueue());
     }
 
@@ -115,6 +120,14 @@ final class Combiner {
             interrupted |= Thread.interrupted();
         }
         senders.shutdown();
+        own.shutdown();
+        while (ForkJoinTask.getPool() != own && !own.isTerminated()) {
+            try {
+                own.awaitTermination(1, TimeUnit.DAYS);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
         if (interrupted) {
             Thread.currentThread().interrupt();
         }
@@ -270,20 +283,56 @@ final class Combiner {
     }
 
     private void wake(List<Run> runs) {
-        runs.forEach(run -> run.calls().forEach(this::wake));
+        List<Call> calls = new ArrayList<>();
+        runs.forEach(run -> calls.addAll(run.calls()));
+        wakeAll(calls);
     }
 
-    private void wake(Call call) {
-        if (call instanceof Waiting waiting) {
-            waiting.wake();
-            return;
+    private void wakeAll(List<Call> calls) {
+        List<Promise> promises = new ArrayList<>();
+        for (Call call : calls) {
+            if (call instanceof Waiting waiting) {
+                waiting.wake();
+            } else {
+                promises.add((Promise) call);
+            }
         }
-        // each by itself: what depends on one may wait for another
-        Runnable completion = ((Promise) call)::complete;
+        if (completions instanceof ForkJoinPool && !promises.isEmpty()) {
+            complete(new Completion(promises)::invoke);
+        } else {
+            promises.forEach(promise -> complete(promise::complete));
+        }
+    }
+
+    private void complete(Runnable completion) {
         try {
             completions.execute(completion);
         } catch (RuntimeException | Error e) { // full, closed, or broken
             elsewhere(completion);
+        }
+    }
+
+    /**
+     * Completes futures, each in a task of its own, because what depends on one may wait for
+     * another: the rest is there for other threads to take.
+     */
+    private static final class Completion extends RecursiveAction {
+        private static final long serialVersionUID = 1L;
+        private final transient List<Promise> promises;
+
+        Completion(List<Promise> promises) {
+            this.promises = promises;
+        }
+
+        @Override
+        protected void compute() {
+            List<Promise> left = promises;
+            while (left.size() > 1) {
+                int half = left.size() / 2;
+                new Completion(left.subList(half, left.size())).fork();
+                left = left.subList(0, half);
+            }
+            left.get(0).complete();
         }
     }
 
@@ -301,7 +350,7 @@ final class Combiner {
                     List<Call> late = new ArrayList<>();
                     Long next = queue.expire(now,
                             () -> overloaded("longestWait", bounds.longestWait()), late);
-                    late.forEach(this::wake);
+                    wakeAll(late);
                     if (next != null) {
                         look(next - now);
                         return;
