@@ -430,6 +430,7 @@ declare
   s_tight boolean[];    -- not all that is asked of it fits
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
+  s_more bigint[];      -- of that, what takes room: what gives some back may come after it
   s_de int[];
   s_room bigint[];      -- what used and held may come to
   s_runs boolean[];     -- its window has to be the running one
@@ -677,13 +678,13 @@ begin
 
     for v_pass in 1 .. 2 loop
       select array_agg(s.tenant), array_agg(s.counter), array_agg(s.used), array_agg(s.held),
-             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de), array_agg(s.room),
-             array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
+             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.more), array_agg(s.de),
+             array_agg(s.room), array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
              coalesce(bool_or(s.place > 0 and s.counter is null), false),
              coalesce(bool_or(s.place > 0 and s.counter is not null and s.expiry <= v_now), false),
              max(s.low), min(s.high)
-        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_room, s_runs, s_place, v_tight,
-             v_missing, v_expired, v_low, v_high
+        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_more, s_de, s_room, s_runs, s_place,
+             v_tight, v_missing, v_expired, v_low, v_high
         from (select w.*, case when w.writes then count(*) filter (where w.writes) over (order by w.slot) end
                           ::int as place
                 from (select g_slot[l.ordinality] as slot, min(split_part(l.scope, '/', 1)) as tenant,
@@ -694,6 +695,8 @@ begin
                              or sum(x.asked) > c_most - min(l.used) - min(l.held) as tight,
                              least(c_most, coalesce(sum(x.times * g_du[l.ordinality]), 0))::bigint as du,
                              least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
+                             least(c_most, coalesce(sum(x.times * greatest(
+                                 0, g_du[l.ordinality] + g_dh[l.ordinality])), 0))::bigint as more,
                              sum(case when l.billed and g_du[l.ordinality] <> 0 then x.times else 0 end)::int
                              as de,
                              min(case when x.writes and l.mode = 'enforce' and l.ceiling is not null
@@ -927,10 +930,10 @@ begin
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
-                                 and -s.dh <= c.held and s.du + s.dh <= s.room - c.used - c.held as ok
+                                 and -s.dh <= c.held and s.more <= s.room - c.used - c.held as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, de, room, runs, place)
+          from unnest(s_tenant, s_id, s_du, s_dh, s_more, s_de, s_room, s_runs, s_place)
+                 s (tenant, id, du, dh, more, de, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
         returning s.place, c.used, c.held, c.entries, c.last_at, c.expiry_at > '-infinity' as ok)
       select array_agg(u.place) filter (where u.ok), array_agg(u.used), array_agg(u.held),
