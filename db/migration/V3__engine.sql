@@ -452,9 +452,12 @@ declare
   v_locked boolean;
   v_expired boolean;
   v_denied boolean;
+  v_partial boolean;    -- of equal calls some are granted and some denied
+  v_loud boolean;       -- a threshold may have been reached
   v_tight boolean;
   v_deny boolean;
   v_found int;          -- inputs that found a limit
+  v_counted int;        -- changes that a limit counts
   v_proper int;         -- changes whose scope is that of a counter, or names none
   v_full text;          -- the limit whose counter cannot hold so much
   v_verb text;
@@ -570,6 +573,7 @@ begin
     v_op := null;
     v_first := null;
     v_denied := false;
+    v_partial := false;
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -664,8 +668,9 @@ begin
              order by l.change, l.ord, l.scope collate "C", l.meter collate "C", l.per collate "C",
                       l.start_at) y;
     select count(distinct l.input), count(distinct l.change) filter (
-               where l.input is null or l.counter is not null and l.scope = p_scope[l.change])
-      into v_found, v_proper
+               where l.input is null or l.counter is not null and l.scope = p_scope[l.change]),
+           count(distinct l.change) filter (where l.mode <> 'off')
+      into v_found, v_proper, v_counted
       from unnest(v_legs) l;
     if v_found < v_inputs then
       for v_seen in
@@ -826,6 +831,7 @@ begin
           continue;
         end if;
         v_denied := v_denied or v_times[v_seen.change] < v_calls[v_seen.change];
+        v_partial := v_partial or v_times[v_seen.change] between 1 and v_calls[v_seen.change] - 1;
         continue when v_verb = 'check';
         for g in v_seen.low .. v_seen.high loop
           if g_charges[g] then
@@ -981,61 +987,65 @@ begin
           from (select o.change, sum(o.times) over (order by o.change) - o.times as before
                   from unnest(v_times) with ordinality o (times, change)) q;
       end if;
-      v_answers := array(
-        select row(x.change, a.status, null, a.operation, v_at, false, v_late[x.change],
-                   case when a.status = 'granted' then v_state[x.change] end,
-                   case when a.status = 'granted' then v_expires[x.change] end,
-                   x.ord, x.name, x.meter, x.scope, x.mode, x.per, x.capacity, x.ceiling, a.used, a.held,
-                   x.start_at, x.end_at,
-                   coalesce(x.asked <= 0 or x.asked <= x.ceiling - a.used - a.held + a.own, true),
-                   case when a.status = 'denied' then 0
-                        else case p_verb[x.change] when 'check' then x.asked when 'reserve' then x.dh
-                                                   when 'extend' then x.dh when 'refund' then - x.du
-                                                   else x.du end end,
-                   a.overage,
-                   case when a.operation is not null and x.du > 0 and x.capacity > 0
-                          and a.used >= x.capacity::numeric * x.thresholds[1] / 100
-                        then x.thresholds else '{}' end,
-                   x.message, x.counter,
-                   case when a.operation is not null and x.entered > 0
-                        then u_entries[x.place] - s_de[x.slot] + x.entry end,
-                   a.times, null)::pgquota.answer
-          from (select l.change, l.ordinality, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity,
-                       l.ceiling, l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
-                       l.used + sum(p.times * p.du) over w as used,
-                       l.held + sum(p.times * p.dh) over w as held,
-                       sum(p.entered) over w as entry,
-                       u_used[p.place] - s_du[p.slot] - l.used as more_used,
-                       u_held[p.place] - s_dh[p.slot] - l.held as more_held
-                  from unnest(v_legs) with ordinality l
-                 cross join lateral (
-                       select g_slot[l.ordinality] as slot, s_place[g_slot[l.ordinality]] as place,
-                              case when g_charges[l.ordinality] then v_times[l.change] else 0 end as times,
-                              g_du[l.ordinality] as du, g_dh[l.ordinality] as dh,
-                              case when g_charges[l.ordinality] and l.billed and g_du[l.ordinality] <> 0
-                                   then v_times[l.change] else 0 end as entered) p
-                 where l.mode <> 'off'
-                window w as (partition by p.slot order by l.change, l.ord
-                             rows between unbounded preceding and current row)) x
-         cross join lateral (
-               select 'granted', v_op[x.change], v_times[x.change],
-                      x.used + coalesce(case when v_op[x.change] is not null then x.more_used end, 0),
-                      x.held + coalesce(case when v_op[x.change] is not null then x.more_held end, 0),
-                      x.du + x.dh
-                where v_times[x.change] > 0
-               union all
-               select 'denied', null, v_calls[x.change] - v_times[x.change], x.used, x.held, 0
-                where v_times[x.change] < v_calls[x.change]) r (status, operation, times, used, held, own)
-         cross join lateral (
-               select r.status, r.operation, r.times, r.used::bigint, r.held::bigint, r.own,
-                      case when r.operation is not null
-                           then least(greatest(0, r.own),
-                                      greatest(0, coalesce(r.used - x.capacity + r.held, 0)))::bigint
-                           else 0 end as overage) a
-         where v_status[x.change] is null
-         order by x.change, a.status desc, x.ordinality);
+      -- First what each change comes to, then the rest of those of which only some calls are granted.
+      v_answers := '{}';
+      v_loud := false;
+      for v_pass in 1 .. 1 + v_partial::int loop
+        select v_answers || array_agg(y.answer), v_loud or bool_or(y.crossed) into v_answers, v_loud
+          from (
+          select row(x.change, case when x.granted then 'granted' else 'denied' end, null, x.operation, v_at,
+                     false, v_late[x.change], case when x.granted then v_state[x.change] end,
+                     case when x.granted then v_expires[x.change] end,
+                     x.ord, x.name, x.meter, x.scope, x.mode, x.per, x.capacity, x.ceiling, a.used, a.held,
+                     x.start_at, x.end_at,
+                     coalesce(x.asked <= 0 or x.asked <= x.ceiling - a.used - a.held + x.own, true),
+                     case when not x.granted then 0
+                          else case p_verb[x.change] when 'check' then x.asked when 'reserve' then x.dh
+                                                     when 'extend' then x.dh when 'refund' then - x.du
+                                                     else x.du end end,
+                     case when x.operation is not null
+                          then least(greatest(0, x.own), greatest(0, coalesce(a.used - x.capacity + a.held, 0)))
+                          else 0 end,
+                     case when c.crossed then x.thresholds else '{}' end,
+                     x.message, x.counter,
+                     case when x.operation is not null and x.entered > 0
+                          then u_entries[x.place] - s_de[x.slot] + x.entry end,
+                     case when x.granted then v_times[x.change]
+                          else v_calls[x.change] - v_times[x.change] end, null)::pgquota.answer as answer,
+                 c.crossed
+            from (select l.change, l.ordinality, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity,
+                         l.ceiling, l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
+                         case when p.granted then v_op[l.change] end as operation,
+                         case when p.granted and v_op[l.change] is not null then p.du + p.dh else 0 end as own,
+                         l.used + sum(p.times * p.du) over w as used,
+                         l.held + sum(p.times * p.dh) over w as held,
+                         sum(p.entered) over w as entry,
+                         u_used[p.place] - s_du[p.slot] - l.used as more_used,
+                         u_held[p.place] - s_dh[p.slot] - l.held as more_held
+                    from unnest(v_legs) with ordinality l
+                   cross join lateral (
+                         select g_slot[l.ordinality] as slot, s_place[g_slot[l.ordinality]] as place,
+                                v_pass = 1 and v_times[l.change] > 0 as granted,
+                                case when g_charges[l.ordinality] then v_times[l.change] else 0 end as times,
+                                g_du[l.ordinality] as du, g_dh[l.ordinality] as dh,
+                                case when g_charges[l.ordinality] and l.billed and g_du[l.ordinality] <> 0
+                                     then v_times[l.change] else 0 end as entered) p
+                   where l.mode <> 'off'
+                  window w as (partition by p.slot order by l.change, l.ord
+                               rows between unbounded preceding and current row)) x
+           cross join lateral (
+                 select (x.used + case when x.operation is not null then x.more_used else 0 end)::bigint as used,
+                        (x.held + case when x.operation is not null then x.more_held else 0 end)::bigint as held) a
+           cross join lateral (
+                 select x.operation is not null and x.du > 0 and x.capacity > 0
+                        and coalesce(a.used >= x.capacity::numeric * x.thresholds[1] / 100, false) as crossed) c
+           where v_status[x.change] is null
+             and (v_pass = 1 or v_times[x.change] between 1 and v_calls[x.change] - 1)
+           order by x.change, x.ordinality) y;
+      end loop;
+      v_answers := coalesce(v_answers, '{}');
       -- What has no limit that counts, or is in error, has an answer all the same.
-      if (select count(distinct a.change) from unnest(v_answers) a) < v_n then
+      if v_counted < v_n or cardinality(array_remove(v_status, null)) > 0 then
         for v_seen in
             select q.change from generate_series(1, v_n) q (change)
              where coalesce(v_status[q.change], '') not in ('replay', 'ended', 'same_key')
@@ -1057,7 +1067,7 @@ begin
       v_done := not v_write;
       exit write when v_done;
 
-      if exists (select from unnest(v_answers) a where a.crossed <> '{}') then
+      if v_loud then
         select r.* into v_answers, v_alerts from pgquota.reached(v_answers) r;
       end if;
       if v_keyed then
@@ -1153,17 +1163,19 @@ begin
           from unnest(v_legs) with ordinality l
          where p_verb[l.change] = 'reserve' and v_op[l.change] is not null and g_charges[l.ordinality];
       end if;
-      insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
-      select split_part(a.scope, '/', 1), a.at,
-             case when a.times = 1 then a.operation
-                  else pgquota.next_operation(a.operation, a.times - n.more - 1) end,
-             a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount,
-             p_ref[a.change]
-        from unnest(v_answers) a
-       cross join lateral (
-             select case p_verb[a.change] when 'refund' then - a.granted else a.granted end as amount) d
-       cross join lateral generate_series(a.times - 1, 0, -1) n (more)
-       where a.entry is not null;
+      if 0 < any (s_de) then
+        insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
+        select split_part(a.scope, '/', 1), a.at,
+               case when a.times = 1 then a.operation
+                    else pgquota.next_operation(a.operation, a.times - n.more - 1) end,
+               a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount,
+               p_ref[a.change]
+          from unnest(v_answers) a
+         cross join lateral (
+               select case p_verb[a.change] when 'refund' then - a.granted else a.granted end as amount) d
+         cross join lateral generate_series(a.times - 1, 0, -1) n (more)
+         where a.entry is not null;
+      end if;
       if v_alerts is not null then
         insert into pgquota.alert select a.* from unnest(v_alerts) a;
       end if;
@@ -1303,7 +1315,9 @@ create function pgquota.look_at_hold(
   language sql stable
 as $$
   select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds,
-         false, not l.shared and a.amount between 0 and 4611686018427387904, true, true,
+         false, not l.shared and a.amount between 0 and 4611686018427387904
+                and greatest(a.amount, i.amount) > 0,
+         true, true,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
          row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter,
              c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true,

@@ -41,6 +41,7 @@ final class Traffic {
     private final HikariDataSource pool;
     private final Quotas quotas;
     private final List<Asked> asked = new ArrayList<>();
+    private int bursts;
     private List<OperationId> holds = List.of();
     private List<OperationId> operations = List.of();
 
@@ -75,6 +76,7 @@ final class Traffic {
     }
 
     private void burst() throws SQLException {
+        bursts++;
         String tenant = random.nextInt(3) == 0 ? "beta" : random.nextBoolean() ? "acme" : "free";
         // "free" may go over its limits, so its holds may be settled late
         holds = ids(tenant, "select id from pgquota.hold where tenant = ? and state = 'open' and "
@@ -126,9 +128,9 @@ final class Traffic {
         }
     }
 
-    /** Keys are few, so that processes meet; each stands for one request. */
+    /** Keys are few at a time, so that processes meet; each stands for one request. */
     private void take(AsyncOperations verbs, String tenant) {
-        int number = random.nextInt(10) == 0 ? random.nextInt(400) : -1;
+        int number = random.nextInt(8) == 0 ? bursts * 4 + random.nextInt(8) : -1;
         String key = number < 0 ? null : "k" + number;
         Request request = request(tenant, number < 0 ? random : new Random(number)).key(key);
         int n = number < 0 ? random.nextInt(20) : number % 20;

@@ -27,6 +27,7 @@ final class Generator {
     private static final List<String> SCOPES =
             List.of("A", "A/x", "A/x", "A/x/u", "A/x/u", "A/x/v", "A/y/u", "B/x", "B/x/u",
                     "C", "C/x/u");
+    private static final List<String> FEW_SCOPES = List.of("A/x/u", "A/x");
     private static final List<ZoneId> ZONES = new ArrayList<>(Arrays.asList(null,
             ZoneId.of("Europe/Berlin"),
             ZoneId.of("America/New_York"), ZoneId.of("Asia/Kolkata"),
@@ -40,6 +41,8 @@ final class Generator {
     private static final long HUGE = 1L << 62;
 
     private final Random random;
+    private boolean narrow;
+    private int keys;
 
     Generator(long seed) {
         random = new Random(seed);
@@ -72,9 +75,23 @@ final class Generator {
         steps.add(settings("B"));
         int length = 14 + random.nextInt(10);
         while (steps.size() < length) {
-            steps.add(chance(2) ? mixed() : chance(3) ? new Step.Race(mixed(), mixed()) : step());
+            keys = steps.size(); // those before are answered
+            steps.add(chance(2) ? mixed() : chance(2) ? race() : step());
         }
         return steps;
+    }
+
+    /** Half of them are about few counters, and the two lists have calls in common. */
+    private Step.Race race() {
+        narrow = chance(2);
+        Step.Mixed first = mixed();
+        Step.Mixed second = mixed();
+        narrow = false;
+        List<Step.Repeated> calls = new ArrayList<>(second.calls());
+        while (chance(2)) {
+            calls.add(random.nextInt(calls.size() + 1), of(first.calls()));
+        }
+        return new Step.Race(first, new Step.Mixed(calls, second.way()));
     }
 
     private Step.Mixed mixed() {
@@ -135,20 +152,20 @@ final class Generator {
     }
 
     private Request request() {
-        return new Request(new Scope(of(SCOPES)), amounts(1), key("k"));
+        return new Request(new Scope(of(narrow ? FEW_SCOPES : SCOPES)), amounts(1), key("k"));
     }
 
     private Map<String, Long> amounts(int least) {
         Map<String, Long> amounts = new TreeMap<>();
         for (int i = least == 0 && chance(2) ? 0 : chance(3) ? 2 : 1; i > 0; i--) {
-            amounts.put(chance(60) ? "unknown" : of(METERS), chance(80) ? HUGE - random.nextInt(2)
-                    : random.nextInt(7));
+            amounts.put(chance(60) ? "unknown" : narrow ? "m" : of(METERS),
+                    chance(80) ? HUGE - random.nextInt(2) : random.nextInt(7));
         }
         return amounts;
     }
 
     private String key(String kind) {
-        return chance(4) ? kind + random.nextInt(2) : null;
+        return chance(4) ? kind + (keys + random.nextInt(2)) : null;
     }
 
     private Duration ttl() {
