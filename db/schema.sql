@@ -1423,7 +1423,8 @@ begin
                                                      when 'extend' then x.dh when 'refund' then - x.du
                                                      else x.du end end,
                      case when x.operation is not null
-                          then least(greatest(0, x.own), greatest(0, coalesce(a.used - x.capacity + a.held, 0)))
+                          then least(greatest(0, x.own),
+                                     greatest(0, coalesce(a.used - x.capacity + a.held, 0)))
                           else 0 end,
                      case when c.crossed then x.thresholds else '{}' end,
                      x.message, x.counter,
@@ -1435,7 +1436,8 @@ begin
             from (select l.change, l.ordinality, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity,
                          l.ceiling, l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
                          case when p.granted then v_op[l.change] end as operation,
-                         case when p.granted and v_op[l.change] is not null then p.du + p.dh else 0 end as own,
+                         case when p.granted and v_op[l.change] is not null then p.du + p.dh
+                              else 0 end as own,
                          l.used + sum(p.times * p.du) over w as used,
                          l.held + sum(p.times * p.dh) over w as held,
                          sum(p.entered) over w as entry,
@@ -1453,11 +1455,12 @@ begin
                   window w as (partition by p.slot order by l.change, l.ord
                                rows between unbounded preceding and current row)) x
            cross join lateral (
-                 select (x.used + case when x.operation is not null then x.more_used else 0 end)::bigint as used,
-                        (x.held + case when x.operation is not null then x.more_held else 0 end)::bigint as held) a
+                 select (x.used + case when x.operation is not null then x.more_used else 0 end)::bigint,
+                        (x.held + case when x.operation is not null then x.more_held else 0 end)::bigint)
+                 a (used, held)
            cross join lateral (
                  select x.operation is not null and x.du > 0 and x.capacity > 0
-                        and coalesce(a.used >= x.capacity::numeric * x.thresholds[1] / 100, false) as crossed) c
+                        and coalesce(a.used >= x.capacity::numeric * x.thresholds[1] / 100, false)) c (crossed)
            where v_status[x.change] is null
              and (v_pass = 1 or v_times[x.change] between 1 and v_calls[x.change] - 1)
            order by x.change, x.ordinality) y;
