@@ -556,7 +556,7 @@ begin
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
     end if;
-    if v_held then
+    if p_verb && '{settle,release}' then
       -- of a limit that counts nothing: no counter's lock stands for the hold's
       perform from (select h.id from unnest(p_scope, p_ref) q (tenant, ref)
                       join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and h.counters = '{}'
@@ -1041,7 +1041,8 @@ begin
                  a (used, held)
            cross join lateral (
                  select x.operation is not null and x.du > 0 and x.capacity > 0
-                        and coalesce(a.used >= x.capacity::numeric * x.thresholds[1] / 100, false)) c (crossed)
+                        and coalesce(a.used >= x.capacity::numeric * x.thresholds[1] / 100, false))
+                 c (crossed)
            where v_status[x.change] is null
              and (v_pass = 1 or v_times[x.change] between 1 and v_calls[x.change] - 1)
            order by x.change, x.ordinality) y;
