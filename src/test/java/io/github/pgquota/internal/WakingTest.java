@@ -5,8 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.github.pgquota.Combining;
 import io.github.pgquota.Decision;
 import io.github.pgquota.QuotaException;
-import io.github.pgquota.Quotas;
 import io.github.pgquota.Request;
+import java.lang.reflect.Field;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
@@ -34,9 +34,12 @@ import org.junit.jupiter.api.Test;
 class WakingTest {
 
     private static final int CALLERS = 4;
-    private static final Request[] REQUESTS = {
-        Request.of("acme").take("m", 1), Request.of("acme").take("m", 2),
-        Request.of("beta").take("m", 1), Request.of("beta").take("m", 1)};
+    private static final Change[] CHANGES = {change("acme", 1), change("acme", 2),
+        change("beta", 1), change("beta", 1)};
+
+    private static Change change(String tenant, int amount) {
+        return Change.consume(Request.of(tenant).take("m", amount));
+    }
 
     /** Grants everything, and counts it. */
     private static final class Generous {
@@ -102,14 +105,14 @@ class WakingTest {
         }
     }
 
-    /** Whether it was granted; else it was refused because the queue was full. */
-    private static boolean granted(Quotas quotas, int caller, int round) throws Exception {
+    /** Whether it was granted; else it was cancelled, or refused because the queue was full. */
+    private static boolean granted(Combiner combiner, int caller, int round) throws Exception {
         try {
-            Request request = REQUESTS[(caller + round) % REQUESTS.length];
+            Change change = CHANGES[(caller + round) % CHANGES.length];
             if ((caller + round / 3) % 2 == 0) {
-                return quotas.consume(request).isGranted();
+                return combiner.decide(change).isGranted();
             }
-            CompletableFuture<Decision> call = quotas.async().consume(request);
+            CompletableFuture<Decision> call = combiner.submit(change);
             if (round % 5 == 0 && call.cancel(true)) {
                 return false;
             }
@@ -123,20 +126,28 @@ class WakingTest {
         }
     }
 
+    private static Combiner combiner(DataSource dataSource, Combining combining) {
+        return new Combiner(new Database(dataSource, Right.APP), combining, Runnable::run);
+    }
+
     private static void rounds(int rounds, Combining combining) throws Exception {
         Generous database = new Generous();
+        rounds(rounds, database, combiner(database.dataSource(), combining));
+    }
+
+    private static void rounds(int rounds, Generous database, Combiner combiner)
+            throws Exception {
         ExecutorService threads = Executors.newFixedThreadPool(CALLERS);
         CyclicBarrier together = new CyclicBarrier(CALLERS);
         AtomicLong granted = new AtomicLong();
-        try (Quotas quotas = Quotas.on(database.dataSource()).combining(combining)
-                .executor(Runnable::run).build()) {
+        try {
             List<Future<?>> callers = new ArrayList<>();
             for (int i = 0; i < CALLERS; i++) {
                 int caller = i;
                 callers.add(threads.submit(() -> {
                     for (int round = 0; round < rounds; round++) {
                         together.await(20, TimeUnit.SECONDS);
-                        granted.addAndGet(granted(quotas, caller, round) ? 1 : 0);
+                        granted.addAndGet(granted(combiner, caller, round) ? 1 : 0);
                     }
                     return null;
                 }));
@@ -147,6 +158,7 @@ class WakingTest {
         } finally {
             threads.shutdownNow();
         }
+        combiner.close();
         assertThat(granted).as("answered and charged").hasValue(database.granted.get());
     }
 
@@ -167,18 +179,28 @@ class WakingTest {
         DataSource none = Generous.proxy(DataSource.class, (self, method, arguments) -> {
             throw new SQLException("none", "08001");
         });
-        try (Quotas quotas = Quotas.on(none).combining(Combining.standard().statements(1))
-                .build()) {
-            for (int round = 0; round < 2_000; round++) {
-                List<CompletableFuture<Decision>> calls = new ArrayList<>();
-                for (Request request : REQUESTS) {
-                    calls.add(quotas.async().consume(request));
-                }
-                for (CompletableFuture<Decision> call : calls) {
-                    Throwable told = call.handle((d, e) -> e).get(20, TimeUnit.SECONDS);
-                    assertThat(told).isInstanceOf(QuotaException.Unavailable.class);
-                }
+        Combiner combiner = combiner(none, Combining.standard().statements(1));
+        for (int round = 0; round < 2_000; round++) {
+            List<CompletableFuture<Decision>> calls = new ArrayList<>();
+            for (Change change : CHANGES) {
+                calls.add(combiner.submit(change));
+            }
+            for (CompletableFuture<Decision> call : calls) {
+                assertThat(call.handle((d, e) -> e).get(20, TimeUnit.SECONDS))
+                        .isInstanceOf(QuotaException.Unavailable.class);
             }
         }
+        combiner.close();
+    }
+
+    /** As when the system gives no more threads, or a call comes just as the last one is closed. */
+    @Test
+    void whereNoThreadIsToBeHadCallersSend() throws Exception {
+        Generous database = new Generous();
+        Combiner combiner = combiner(database.dataSource(), Combining.standard().statements(1));
+        Field senders = Combiner.class.getDeclaredField("senders");
+        senders.setAccessible(true);
+        ((ExecutorService) senders.get(combiner)).shutdown();
+        rounds(10_000, database, combiner);
     }
 }
