@@ -85,10 +85,11 @@ final class Generator {
     private Step.Race race() {
         narrow = chance(2);
         Step.Mixed first = mixed();
-        Step.Mixed second = mixed();
+        Step.Mixed second = chance(3)
+                ? new Step.Mixed(List.of(new Step.Repeated(call(), 1)), Step.Way.ALONE) : mixed();
         narrow = false;
         List<Step.Repeated> calls = new ArrayList<>(second.calls());
-        while (chance(2)) {
+        while (calls.size() > 1 && chance(2)) {
             calls.add(random.nextInt(calls.size() + 1), of(first.calls()));
         }
         return new Step.Race(first, new Step.Mixed(calls, second.way()));
