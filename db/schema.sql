@@ -845,7 +845,7 @@ declare
   s_id bigint[];
   s_used bigint[];
   s_held bigint[];
-  s_tight boolean[];    -- not all that is asked of it fits
+  s_tight boolean[];    -- not all that is asked of it fits, or what is used tells what a refund gives
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de int[];
@@ -1132,7 +1132,8 @@ begin
                              min(l.expiry_at) as expiry, bool_or(x.writes) as writes,
                              coalesce(sum(x.asked) > min(l.ceiling) filter (where l.mode <> 'off')
                                                      - min(l.used) - min(l.held), false)
-                             or sum(x.asked) > c_most - min(l.used) - min(l.held) as tight,
+                             or sum(x.asked) > c_most - min(l.used) - min(l.held)
+                             or bool_or(p_verb[l.change] = 'refund') as tight,
                              least(c_most, coalesce(sum(x.times * g_du[l.ordinality]), 0))::bigint as du,
                              least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
                              least(c_most, coalesce(sum(x.times * greatest(
@@ -1199,6 +1200,14 @@ begin
             g_du[g] := i_take[v_legs[g].input];
           end loop;
         elsif v_verb = 'refund' then
+          for g in v_seen.low .. v_seen.high loop
+            -- a reset in between has given back already: a counter does not go below zero
+            v_legs[g].took := least(v_legs[g].took, s_used[g_slot[g]]);
+            if i_to[v_seen.change] < i_from[v_seen.change] then
+              v_legs[g].du := - v_legs[g].took;
+              g_du[g] := - v_legs[g].took;
+            end if;
+          end loop;
           v_full := null;
           select m.took || ' ' || m.meter into v_full
             from (-- a reset of a scope leaves less in some of its counters
@@ -2340,8 +2349,7 @@ AS $function$
            from pgquota.ledger x
           where x.tenant = q.tenant and x.ref = q.operation and x.verb = 'refund'
             and x.counter = e.counter) g on true
-   -- a reset in between has given back already: a counter does not go below zero
-   cross join lateral (select greatest(0, least(e.amount - coalesce(g.given, 0), c.used)) as took) k
+   cross join lateral (select greatest(0, e.amount - coalesce(g.given, 0)) as took) k
    cross join lateral (select array_position(p_meter, c.meter, p_from[q.change]) as place) n
    cross join lateral (
          select case when p_to[q.change] < p_from[q.change] then k.took
