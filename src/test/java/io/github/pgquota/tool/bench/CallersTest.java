@@ -123,7 +123,7 @@ class CallersTest {
         };
         Slice slice = Callers.open(stalling, 10_000, 2 * SOME);
         assertThat(slice.millis(25)).isLessThan(slice.millis(99));
-        assertThat(slice.millis(75)).isBetween(15.0, 50.0);
+        assertThat(slice.millis(75)).isGreaterThan(15);
     }
 
     @Test
