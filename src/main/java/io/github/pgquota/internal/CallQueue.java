@@ -27,6 +27,7 @@ final class CallQueue {
     // under the lock
     private final Map<String, Lane> lanes = new HashMap<>();
     private final ArrayDeque<Lane> turns = new ArrayDeque<>();
+    private final Map<String, Integer> paused = new HashMap<>();
     private volatile boolean empty = true;
 
     CallQueue(int places) {
@@ -70,7 +71,35 @@ final class CallQueue {
         }
     }
 
-    /** If so, every call that was added before this was asked has left. */
+    /** Leaves a tenant's calls where they are until it is resumed as often as it was paused. */
+    void pause(String tenant) {
+        lock.lock();
+        try {
+            paused.merge(tenant, 1, Integer::sum);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    void resume(String tenant) {
+        lock.lock();
+        try {
+            Lane lane = lanes.get(tenant);
+            if (paused.merge(tenant, -1, Integer::sum) == 0) {
+                paused.remove(tenant);
+                if (lane != null && !turns.contains(lane)) {
+                    turns.add(lane);
+                    empty = false;
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * If so, every call that was added before this was asked has left, or its tenant is paused.
+     */
     boolean isEmpty() {
         return newest.get() == null && empty; // this way round: calls go from there to here
     }
@@ -90,6 +119,9 @@ final class CallQueue {
             sort();
             Lane lane;
             while (runs.size() < most && (lane = turns.poll()) != null) {
+                if (paused.containsKey(lane.tenant)) {
+                    continue; // until it is resumed
+                }
                 Run run = run(lane, named);
                 if (run != null) {
                     runs.add(run);
@@ -150,7 +182,7 @@ final class CallQueue {
         lock.lock();
         try {
             sort();
-            for (Lane lane : List.copyOf(turns)) {
+            for (Lane lane : List.copyOf(lanes.values())) {
                 Call call;
                 while ((call = lane.peek()) != null && call.deadline - now <= 0) {
                     lane.poll();

@@ -25,7 +25,9 @@ final class Generator {
             Window.day(), Window.week(), Window.month(), Window.month(), Window.quarter(),
             Window.year());
     private static final List<String> SCOPES =
-            List.of("A", "A/x", "A/x", "A/x/u", "A/x/u", "A/x/v", "A/y/u", "B/x", "B/x/u");
+            List.of("A", "A/x", "A/x", "A/x/u", "A/x/u", "A/x/v", "A/y/u", "B/x", "B/x/u",
+                    "C", "C/x/u");
+    private static final List<String> FEW_SCOPES = List.of("A/x/u", "A/x");
     private static final List<ZoneId> ZONES = new ArrayList<>(Arrays.asList(null,
             ZoneId.of("Europe/Berlin"),
             ZoneId.of("America/New_York"), ZoneId.of("Asia/Kolkata"),
@@ -39,6 +41,8 @@ final class Generator {
     private static final long HUGE = 1L << 62;
 
     private final Random random;
+    private boolean narrow;
+    private int keys;
 
     Generator(long seed) {
         random = new Random(seed);
@@ -62,6 +66,59 @@ final class Generator {
         return steps;
     }
 
+    /** Programs of lists. */
+    List<Step> lists() {
+        List<Step> steps = new ArrayList<>();
+        steps.add(publish("P"));
+        steps.add(publish("Q"));
+        steps.add(settings("A"));
+        steps.add(settings("B"));
+        int length = 14 + random.nextInt(10);
+        while (steps.size() < length) {
+            keys = steps.size(); // those before are answered
+            steps.add(chance(2) ? mixed() : chance(2) ? race() : step());
+        }
+        return steps;
+    }
+
+    /** Half of them are about few counters, and the two lists have calls in common. */
+    private Step.Race race() {
+        narrow = chance(2);
+        Step.Mixed first = mixed();
+        Step.Mixed second = chance(3)
+                ? new Step.Mixed(List.of(new Step.Repeated(call(), 1)), Step.Way.ALONE) : mixed();
+        narrow = false;
+        List<Step.Repeated> calls = new ArrayList<>(second.calls());
+        while (calls.size() > 1 && chance(2)) {
+            calls.add(random.nextInt(calls.size() + 1), of(first.calls()));
+        }
+        return new Step.Race(first, new Step.Mixed(calls, second.way()));
+    }
+
+    private Step.Mixed mixed() {
+        List<Step.Repeated> calls = new ArrayList<>();
+        for (int i = 1 + random.nextInt(chance(10) ? 30 : 6); i > 0; i--) {
+            Step.Call call = !calls.isEmpty() && chance(5) ? of(calls).call() : call();
+            calls.add(new Step.Repeated(call, chance(4) ? 2 + random.nextInt(chance(3) ? 20 : 4)
+                    : 1));
+        }
+        return new Step.Mixed(calls, chance(2) ? Step.Way.ALONE
+                : of(List.of(Step.Way.values())));
+    }
+
+    private Step.Call call() {
+        int n = random.nextInt(100);
+        return n < 35 ? take("consume")
+                : n < 44 ? take("consumeUpTo")
+                : n < 53 ? take("record")
+                : n < 68 ? take("reserve")
+                : n < 73 ? take("check")
+                : n < 83 ? new Step.Settle(number(), amounts(0))
+                : n < 88 ? new Step.Release(number())
+                : n < 93 ? new Step.Extend(number(), amounts(0), ttl(), key("x"))
+                : new Step.Refund(number(), amounts(0), key("r"));
+    }
+
     private Step step() {
         int n = random.nextInt(100);
         return n < 25 ? take("consume")
@@ -83,7 +140,7 @@ final class Generator {
                 : new Step.Reset(of(SCOPES), chance(3));
     }
 
-    private Step take(String verb) {
+    private Step.Call take(String verb) {
         return new Step.Take(verb, request(), verb.equals("reserve") ? ttl() : null);
     }
 
@@ -96,20 +153,20 @@ final class Generator {
     }
 
     private Request request() {
-        return new Request(new Scope(of(SCOPES)), amounts(1), key("k"));
+        return new Request(new Scope(of(narrow ? FEW_SCOPES : SCOPES)), amounts(1), key("k"));
     }
 
     private Map<String, Long> amounts(int least) {
         Map<String, Long> amounts = new TreeMap<>();
         for (int i = least == 0 && chance(2) ? 0 : chance(3) ? 2 : 1; i > 0; i--) {
-            amounts.put(chance(60) ? "unknown" : of(METERS), chance(80) ? HUGE - random.nextInt(2)
-                    : random.nextInt(7));
+            amounts.put(chance(60) ? "unknown" : narrow ? "m" : of(METERS),
+                    chance(80) ? HUGE - random.nextInt(2) : random.nextInt(7));
         }
         return amounts;
     }
 
     private String key(String kind) {
-        return chance(4) ? kind + random.nextInt(2) : null;
+        return chance(4) ? kind + (keys + random.nextInt(2)) : null;
     }
 
     private Duration ttl() {
@@ -129,14 +186,15 @@ final class Generator {
     private Step publish(String plan) {
         List<Limit> limits = new ArrayList<>();
         for (int i = 1 + random.nextInt(5); i > 0; i--) {
-            limits.add(limit("limit" + limits.size()));
+            Limit limit = limit("limit" + limits.size());
+            limits.add(limits.isEmpty() || !chance(5) ? limit : beside(limit, of(limits)));
         }
         return new Step.Publish(plan, limits);
     }
 
     private Limit limit(String name) {
         Long capacity = chance(8) ? null : chance(10) ? (Long) 0L : chance(20) ? (Long) HUGE
-                : (Long) (long) (1 + random.nextInt(12));
+                : (Long) (long) (1 + random.nextInt(chance(3) ? 60 : 12));
         Long overage = chance(6) ? null : chance(5) ? (Long) (1L + random.nextInt(4)) : (Long) 0L;
         Limit.Mode mode = chance(8) ? Limit.Mode.OBSERVE : chance(12) ? Limit.Mode.OFF
                 : Limit.Mode.ENFORCE;
@@ -147,6 +205,13 @@ final class Generator {
         return new Limit(name, of(METERS), random.nextInt(3), of(WINDOWS), capacity, overage, mode,
                 thresholds,
                 message, !chance(4));
+    }
+
+    /** Two limits on one counter. */
+    private static Limit beside(Limit limit, Limit other) {
+        return new Limit(limit.name(), other.meter(), other.level(), other.window(),
+                limit.capacityOrNull(), limit.overageOrNull(), limit.mode(), limit.thresholds(),
+                limit.messageOrNull(), limit.billed());
     }
 
     private Step settings(String tenant) {

@@ -31,8 +31,10 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.UUID;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import java.util.function.ToLongFunction;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The contract, in memory: one thread, lists and loops, no SQL. It shares the API's words with the
@@ -53,8 +55,16 @@ final class Model implements Operations, Administration {
     Instant now = Instant.EPOCH;
     private final Map<String, List<Version>> plans = new HashMap<>();
     private final Map<String, Tenant> tenants = new HashMap<>();
+    private final String defaultPlan;
     private final List<Adjustment> adjustments = new ArrayList<>();
     private long ids;
+    /** The list that is being decided. */
+    private @Nullable Call list;
+    private @Nullable Answer latest;
+
+    Model(String defaultPlan) {
+        this.defaultPlan = defaultPlan;
+    }
 
     record Version(Instant from, List<Limit> limits) {}
 
@@ -120,10 +130,11 @@ final class Model implements Operations, Administration {
         Scope scope;
         Map<String, Long> amounts;
         List<Counter> counters;
-        Instant taken;
+        Call taken;
         Instant expires;
         Hold.State state = Hold.State.OPEN;
-        Granted outcome;
+        Call ended;
+        Answer outcome;
 
         Hold.State state(Instant now) {
             boolean over = state == Hold.State.OPEN && !expires.isAfter(now);
@@ -332,19 +343,8 @@ final class Model implements Operations, Administration {
 
     @Override
     public List<Decision> consumeAll(List<Request> requests) {
-        Call call = new Call();
-        List<Object> answers = new ArrayList<>();
-        for (Request request : requests) {
-            try {
-                answers.add(take(call, "consume", request, null));
-            } catch (QuotaException e) {
-                answers.add(e);
-            }
-        }
-        call.close();
-        List<Object> outcomes =
-                answers.stream().map(a -> a instanceof Answer answer ? filled(answer.at(call.at()))
-                : a).toList();
+        List<Object> outcomes = decide(requests.stream()
+                .map(r -> (Consumer<Operations>) verbs -> verbs.consume(r)).toList());
         for (Object outcome : outcomes) {
             if (outcome instanceof QuotaException e) {
                 throw new QuotaException.Partial(outcomes, e);
@@ -353,11 +353,35 @@ final class Model implements Operations, Administration {
         return outcomes.stream().map(Decision.class::cast).toList();
     }
 
+    /** Calls that are decided at one time, in their order; their decisions, or what they threw. */
+    List<Object> decide(List<Consumer<Operations>> calls) {
+        Call call = new Call();
+        List<Object> answers = new ArrayList<>();
+        list = call;
+        for (Consumer<Operations> one : calls) {
+            try {
+                one.accept(this);
+                answers.add(latest);
+            } catch (QuotaException e) {
+                answers.add(e);
+            }
+        }
+        list = null;
+        call.close();
+        return answers.stream()
+                .map(a -> a instanceof Answer answer ? filled(answer.at(call.at())) : a).toList();
+    }
+
     private interface Work {
         Answer in(Call call);
     }
 
+    /** Null while a list is decided: all of it is answered at its end. */
     private Decision alone(Work work) {
+        if (list != null) {
+            latest = work.in(list);
+            return null;
+        }
         Call call = new Call();
         Answer answer = work.in(call);
         call.close();
@@ -455,7 +479,7 @@ final class Model implements Operations, Administration {
         hold.scope = asked.scope;
         hold.amounts = new TreeMap<>(asked.amounts);
         hold.counters = legs.stream().map(l -> l.counter).distinct().toList();
-        hold.taken = call.at();
+        hold.taken = call;
         hold.expires = now.plus(asked.ttl.compareTo(LONGEST_HOLD) < 0 ? asked.ttl
                 : LONGEST_HOLD);
         holds.put(id, hold);
@@ -490,7 +514,7 @@ final class Model implements Operations, Administration {
     private Answer end(Call call, String verb, OperationId id, Map<String, Long> amounts) {
         Held hold = find(id);
         if (hold.outcome != null) {
-            return at -> again(hold.outcome, amounts);
+            return at -> again((Granted) hold.outcome.at(hold.ended.at()), amounts);
         }
         requireHeld(hold, amounts);
         boolean settles = verb.equals("settle");
@@ -508,9 +532,12 @@ final class Model implements Operations, Administration {
         hold.state = settles ? Hold.State.SETTLED : late ? Hold.State.EXPIRED : Hold.State.RELEASED;
         OperationId operation = newId(id.tenant());
         List<Verdict> verdicts = charge(call, operation, asked, legs, uses, freed::get);
-        hold.outcome = new Granted(asked.scope, amounts, byMeter(legs, uses), verdicts, call.at(),
-                operation, false, late, new Hold(id, hold.state, hold.expires));
-        return at -> hold.outcome;
+        Map<String, Long> used = byMeter(legs, uses);
+        Hold left = new Hold(id, hold.state, hold.expires);
+        hold.ended = call;
+        hold.outcome = at -> new Granted(
+                asked.scope, amounts, used, verdicts, at, operation, false, late, left);
+        return hold.outcome;
     }
 
     @Override
@@ -531,7 +558,7 @@ final class Model implements Operations, Administration {
             }
             requireRoom(asked, legs, adds);
             amounts.forEach((meter, more) -> hold.amounts.merge(meter, more, Long::sum));
-            Instant latest = hold.taken.plus(LONGEST_HOLD);
+            Instant latest = hold.taken.at().plus(LONGEST_HOLD);
             Instant wanted = now.plus(ttl).isAfter(latest) ? latest : now.plus(ttl);
             hold.expires = wanted.isAfter(hold.expires) ? wanted : hold.expires;
             OperationId operation = newId(id.tenant());
@@ -680,9 +707,8 @@ final class Model implements Operations, Administration {
     /** The limits over these meters that count, in the plan's order; each meter must have one. */
     private List<Leg> legs(Call call, Scope scope, Set<String> meters) {
         List<Limit> all = inForce(scope.tenant());
-        Tenant tenant = tenants.get(scope.tenant());
         for (String meter : new TreeSet<>(meters)) {
-            if (tenant == null || tenant.plan == null || all.isEmpty()) {
+            if (all.isEmpty()) {
                 throw new QuotaException.UnknownTenant(scope.tenant(), "");
             }
             if (all.stream().noneMatch(l -> l.meter().equals(meter)
@@ -730,7 +756,8 @@ final class Model implements Operations, Administration {
             return newest;
         }
         return fresh.computeIfAbsent(List.of(scope, limit.meter(), limit.window()), k -> {
-            Tenant tenant = tenants.get(new Scope(scope).tenant());
+            Tenant tenant = tenants.getOrDefault(
+                    new Scope(scope).tenant(), new Tenant(null, null, null));
             Windows w = Windows.at(limit.window(), now, tenant.zone == null ? ZoneOffset.UTC
                     : tenant.zone,
                     tenant.anchor == null ? NO_ANCHOR : tenant.anchor);
@@ -743,11 +770,10 @@ final class Model implements Operations, Administration {
 
     private List<Limit> inForce(String tenant) {
         Tenant settings = tenants.get(tenant);
+        String plan = settings == null || settings.plan == null ? defaultPlan : settings.plan;
         List<Limit> limits = List.of();
-        if (settings != null && settings.plan != null) {
-            for (Version version : plans.getOrDefault(settings.plan, List.of())) {
-                limits = version.from.isAfter(now) ? limits : version.limits;
-            }
+        for (Version version : plans.getOrDefault(plan, List.of())) {
+            limits = version.from.isAfter(now) ? limits : version.limits;
         }
         return limits;
     }

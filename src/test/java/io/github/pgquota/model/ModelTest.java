@@ -14,6 +14,9 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -29,66 +32,90 @@ import org.junit.jupiter.api.Test;
 class ModelTest {
 
     private static final int PROGRAMS = Integer.getInteger("pgquota.model.programs", 1000);
+    private static final int LISTS = Integer.getInteger("pgquota.model.programs", 250);
     private static final long SEED = Long.getLong("pgquota.model.seed", 20_261_124);
     /** A session has its own clock and a program its own tenants, so two can run at once. */
     private static final int SESSIONS = 2;
 
-    private final AtomicInteger next = new AtomicInteger();
-
     @Test
     void engineDoesWhatTheModelDoes() throws Exception {
-        System.out.println("ModelTest: " + PROGRAMS + " programs from seed " + SEED);
+        run(PROGRAMS, Generator::program);
+    }
+
+    /** Each program is about ten lists of up to thirty calls of all verbs. */
+    @Test
+    void engineDecidesListsAsTheModelDoes() throws Exception {
+        run(LISTS, Generator::lists);
+    }
+
+    private static void run(int programs, Function<Generator, List<Step>> kind) throws Exception {
+        System.out.println("ModelTest: " + programs + " programs from seed " + SEED);
+        AtomicInteger next = new AtomicInteger();
         ExecutorService threads = Executors.newFixedThreadPool(SESSIONS);
         try (TestDatabase database = TestDatabase.create()) {
-            try (Connection connection = database.connection()) {
-                SqlAdministration.prepare(connection);
-            }
-            Callable<@Nullable String> session = () -> session(database);
+            SqlAdministration.prepare(database);
+            Callable<@Nullable String> session = () -> session(database, programs, next, kind);
             List<Future<@Nullable String>> sessions =
                     threads.invokeAll(java.util.Collections.nCopies(SESSIONS, session));
             for (Future<@Nullable String> failure : sessions) {
                 assertThat(failure.get()).isNull();
             }
-            assertThat(next).hasValueGreaterThanOrEqualTo(PROGRAMS);
+            assertThat(next).hasValueGreaterThanOrEqualTo(programs);
         } finally {
             threads.shutdownNow();
         }
     }
 
     /** Runs programs until there are no more, or one fails; then tells which and how. */
-    private @Nullable String session(TestDatabase database) throws Exception {
+    private static @Nullable String session(TestDatabase database, int programs,
+            AtomicInteger next, Function<Generator, List<Step>> kind)
+            throws Exception {
         try (HikariDataSource one = database.pool(1);
+                HikariDataSource other = database.pool(1);
                 Quotas quotas = Quotas.on(one).build()) {
-            try (Connection connection = one.getConnection();
-                    var statement = connection.createStatement()) {
-                statement.execute("set statement_timeout = '10s'");
+            for (HikariDataSource pool : List.of(one, other)) {
+                try (Connection connection = pool.getConnection();
+                        var statement = connection.createStatement()) {
+                    statement.execute("set statement_timeout = '10s'");
+                }
             }
-            for (int i = next.getAndIncrement(); i < PROGRAMS; i = next.getAndIncrement()) {
+            Program.Session session = new Program.Session(one, other, quotas);
+            for (int i = next.getAndIncrement(); i < programs; i = next.getAndIncrement()) {
                 Generator generator = new Generator(SEED + i);
                 Instant start = generator.start();
-                List<Step> steps = generator.program();
-                if (Program.difference(one, quotas, start, steps) != null) {
-                    next.set(PROGRAMS);
-                    List<Step> few = shrink(one, quotas, start, steps);
+                List<Step> steps = kind.apply(generator);
+                String difference = difference(session, start, steps);
+                if (difference != null) {
+                    next.set(programs);
+                    List<Step> few = shrink(session, start, steps, difference);
                     return "seed " + (SEED + i) + ", from " + start + "\n"
                             + few.stream().map(s -> "  " + s).collect(Collectors.joining("\n"))
-                            + "\n"
-                            + Program.difference(one, quotas, start, few);
+                            + "\n" + difference(session, start, few)
+                            + "\nat first: " + difference;
                 }
             }
             return null;
         }
     }
 
+    /** An unexpected exception is a difference too. */
+    private static @Nullable String difference(Program.Session session, Instant start,
+            List<Step> steps) {
+        try {
+            return Program.difference(session, start, steps);
+        } catch (Exception e) {
+            return e.toString();
+        }
+    }
+
     /** Drops steps and parts of steps for as long as the program still fails. */
-    private static List<Step> shrink(HikariDataSource one, Quotas quotas, Instant start,
-            List<Step> steps)
-            throws Exception {
+    private static List<Step> shrink(Program.Session session, Instant start, List<Step> steps,
+            String difference) {
         List<Step> best = steps;
         for (boolean smaller = true; smaller; ) {
             smaller = false;
             for (List<Step> candidate : smaller(best)) {
-                if (fails(one, quotas, start, candidate)) {
+                if (kind(difference(session, start, candidate)).equals(kind(difference))) {
                     best = candidate;
                     smaller = true;
                     break;
@@ -98,13 +125,14 @@ class ModelTest {
         return best;
     }
 
-    private static boolean fails(HikariDataSource one, Quotas quotas, Instant start,
-            List<Step> steps) {
-        try {
-            return Program.difference(one, quotas, start, steps) != null;
-        } catch (Exception e) {
-            return false; // it makes no sense any longer: a tenant of a plan that is not published
+    /** Not every failure is the one: a tenant of a plan that is not published makes no sense. */
+    private static String kind(@Nullable String difference) {
+        if (difference != null && difference.startsWith("step ")) {
+            return Pattern.compile("(model|engine): +\\w+").matcher(difference).results()
+                    .map(MatchResult::group).collect(Collectors.joining(", "));
         }
+        return difference == null ? "none"
+                : difference.substring(0, Math.min(60, difference.length()));
     }
 
     private static List<List<Step>> smaller(List<Step> steps) {

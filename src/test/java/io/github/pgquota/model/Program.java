@@ -2,6 +2,7 @@ package io.github.pgquota.model;
 
 import io.github.pgquota.Granted;
 import io.github.pgquota.Hold;
+import io.github.pgquota.Operations;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Quotas;
 import java.sql.Connection;
@@ -14,9 +15,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
@@ -29,23 +33,37 @@ final class Program {
             Pattern.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}");
 
     private final DataSource database;
-    private final Model model = new Model();
+    private final Model model = new Model(SqlAdministration.DEFAULT_PLAN);
+    private final SqlLists lists;
     private final Step.Side expected;
     private final Step.Side actual;
     /** What the model calls the database's ids. */
     private final Map<String, String> ids = new HashMap<>();
 
-    private Program(DataSource database, Quotas quotas) {
+    private Program(Session session) {
         String suffix = "" + NUMBER.incrementAndGet();
-        this.database = database;
-        this.expected = new Step.Side(model, model, suffix);
-        this.actual = new Step.Side(quotas, new SqlAdministration(database, quotas), suffix);
+        this.database = session.one();
+        this.lists = new SqlLists(session.one(), session.other());
+        this.expected = new Step.Side(model, (calls, way) -> model.decide(calls), model, suffix);
+        this.actual = new Step.Side(session.quotas(), lists,
+                new SqlAdministration(session.one(), session.quotas()), suffix);
+        model.clock(SqlAdministration.DEFAULT_FROM);
+        model.publish(SqlAdministration.DEFAULT_PLAN, SqlAdministration.DEFAULT_LIMITS);
     }
 
+    /**
+     * Where programs run.
+     *
+     * @param one pool of the one connection that they use
+     * @param other pool of another one, for who is at it at the same time
+     * @param quotas on the one
+     */
+    record Session(DataSource one, DataSource other, Quotas quotas) {}
+
     /** Runs the steps; null, or the first difference. */
-    static String difference(DataSource database, Quotas quotas, Instant start, List<Step> steps)
+    static @Nullable String difference(Session session, Instant start, List<Step> steps)
             throws Exception {
-        Program program = new Program(database, quotas);
+        Program program = new Program(session);
         program.time(start);
         for (int i = 0; i < steps.size(); i++) {
             String difference = program.step(steps.get(i));
@@ -63,12 +81,15 @@ final class Program {
         }
     }
 
-    private String step(Step step) throws Exception {
+    private @Nullable String step(Step step) throws Exception {
         if (step instanceof Step.Clock clock) {
             time(target(clock));
             return null;
         } else if (!(step instanceof Step.Take || step instanceof Step.Look)) {
             time(model.now.plus(1, ChronoUnit.MICROS)); // no two changes at one time
+        }
+        if (step instanceof Step.Race race) {
+            return race(race);
         }
         Object wanted = run(step, expected);
         Object got = run(step, actual);
@@ -85,9 +106,67 @@ final class Program {
                 && w.outcomes().size() == g.outcomes().size()) {
             learnAll(w.outcomes(), g.outcomes());
         }
+        return difference(wanted, got);
+    }
+
+    private @Nullable String difference(Object wanted, Object got) {
+        if (wanted instanceof List<?> w && got instanceof List<?> g && w.size() == g.size()) {
+            return IntStream.range(0, w.size()).mapToObj(i -> difference(w.get(i), g.get(i)))
+                    .filter(Objects::nonNull).findFirst().orElse(null);
+        }
         String should = Outcome.text(wanted);
         String is = named(Outcome.text(got));
         return should.equals(is) ? null : "\n  model:  " + should + "\n  engine: " + is;
+    }
+
+    /**
+     * Two lists at once. Whatever was granted must be as if one list had come after the other. What
+     * the later one refused, or had checked, it may have refused before the other one was there.
+     */
+    private @Nullable String race(Step.Race race) throws Exception {
+        List<Step.Call> first = race.first().calls(actual);
+        // what it waits for may give back more than it has seen as free, and it takes no more
+        boolean gives = first.stream().anyMatch(Step.Call::gives);
+        List<Step.Call> second = race.second().calls(actual).stream()
+                .filter(c -> !gives || !is(c, "consumeUpTo")).toList();
+        SqlLists.Race got = lists.race(on(actual, first), on(actual, second),
+                race.second().way(), model.now);
+        List<Step.Call> earlier = got.waited() ? first : second;
+        List<Step.Call> later = got.waited() ? second : first;
+        List<Object> done = got.waited() ? got.first() : got.second();
+        List<Object> then = new ArrayList<>(got.waited() ? got.second() : got.first());
+        List<Object> wanted = model.decide(on(expected, earlier));
+        // what the earlier one took, the later one cannot have
+        boolean same = earlier.stream().noneMatch(c -> c.gives() || c.keyOrNull() != null);
+        List<Step.Call> asked = new ArrayList<>();
+        for (int i = 0; i < later.size(); i++) {
+            boolean writes = !is(later.get(i), "check");
+            if (got.apart() || writes && (same || then.get(i) instanceof Granted)) {
+                asked.add(later.get(i));
+            } else {
+                then.set(i, null);
+            }
+        }
+        then.removeIf(Objects::isNull);
+        List<Object> should = model.decide(on(expected, asked));
+        learnAll(wanted, done);
+        learnAll(should, then);
+        String difference = difference(wanted, done);
+        for (int i = 0; difference == null && i < then.size(); i++) {
+            boolean strict = got.apart() || then.get(i) instanceof Granted
+                    || should.get(i).getClass() != then.get(i).getClass();
+            difference = strict ? difference(should.get(i), then.get(i)) : null;
+        }
+        return difference == null ? null : (got.apart() ? ", one after the other"
+                : got.waited() ? ", the second waited" : ", the second did not wait") + difference;
+    }
+
+    private static boolean is(Step.Call call, String verb) {
+        return call instanceof Step.Take take && take.verb().equals(verb);
+    }
+
+    private static List<Consumer<Operations>> on(Step.Side side, List<Step.Call> calls) {
+        return calls.stream().map(c -> Step.Mixed.on(side, c)).toList();
     }
 
     private static Object run(Step step, Step.Side side) throws Exception {
@@ -151,11 +230,12 @@ final class Program {
         return target;
     }
 
-    private String tables() throws SQLException {
+    private @Nullable String tables() throws SQLException {
         List<String> should = new ArrayList<>();
         List<String> is = new ArrayList<>();
         try (Connection connection = database.getConnection()) {
-            SqlAdministration.lines(connection, expected.own("A"), expected.own("B"))
+            SqlAdministration.lines(connection, expected.own("A"), expected.own("B"),
+                            expected.own("C"))
                     .forEach(line -> is.add(named(line)));
         }
         lines(should);
@@ -181,7 +261,7 @@ final class Program {
         }
         for (Model.Held h : model.holds.values()) {
             lines.add(words("hold", h.id.uuid(), h.scope, braces(h.amounts.keySet()),
-                    braces(h.amounts.values()), micros(h.taken), micros(h.expires),
+                    braces(h.amounts.values()), micros(h.taken.at()), micros(h.expires),
                     h.state(model.now).name().toLowerCase(Locale.ROOT)));
             if (h.state(model.now) == Hold.State.OPEN) {
                 h.counters.forEach(c -> lines.add(words("item", name(c), h.id.uuid(),

@@ -1,10 +1,13 @@
 package io.github.pgquota.model;
 
+import com.zaxxer.hikari.HikariDataSource;
 import io.github.pgquota.Balance;
 import io.github.pgquota.Limit;
 import io.github.pgquota.Plan;
 import io.github.pgquota.Quotas;
 import io.github.pgquota.Scope;
+import io.github.pgquota.TestDatabase;
+import io.github.pgquota.Window;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -24,6 +27,14 @@ import javax.sql.DataSource;
  * be several, or would refuse what the engine must bear.
  */
 record SqlAdministration(DataSource dataSource, Quotas quotas) implements Administration {
+
+    /** The plan of who has none of his own, from a time within that of programs. */
+    static final String DEFAULT_PLAN = "default";
+    static final Instant DEFAULT_FROM = Instant.parse("2022-02-02T02:02:02Z");
+    static final List<Limit> DEFAULT_LIMITS = List.of(
+            Limit.named("limit0").on("m").capacity(9).per(Window.day()).alertAt(50, 100),
+            Limit.named("limit1").on("m").level(1).capacity(5).per(Window.hour()),
+            Limit.named("limit2").on("n").unlimited().per(Window.month()));
 
     /** Lets a session travel in time by the setting model.now. */
     static final String CLOCK = "create or replace function pgquota.clock() returns timestamptz "
@@ -99,7 +110,19 @@ record SqlAdministration(DataSource dataSource, Quotas quotas) implements Admini
         return lines;
     }
 
-    static void prepare(Connection connection) throws SQLException {
+    static void prepare(TestDatabase database) throws SQLException {
+        try (Connection connection = database.connection()) {
+            prepare(connection);
+        }
+        try (HikariDataSource one = database.pool(1); Quotas quotas = Quotas.on(one).build()) {
+            SqlAdministration administration = new SqlAdministration(one, quotas);
+            administration.clock(DEFAULT_FROM);
+            administration.publish(DEFAULT_PLAN, DEFAULT_LIMITS);
+            administration.run("update pgquota.setting set default_plan = ?", DEFAULT_PLAN);
+        }
+    }
+
+    private static void prepare(Connection connection) throws SQLException {
         try (Statement statement = connection.createStatement()) {
             statement.execute(CLOCK);
             // this check reads all time zones there are, for each tenant

@@ -10,11 +10,16 @@ import java.time.Instant;
 import java.time.LocalDateTime;
 import java.time.ZoneId;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.UUID;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /** A step of a program. It names tenants A and B; what was made before by numbers that wrap. */
 sealed interface Step {
@@ -22,6 +27,7 @@ sealed interface Step {
     /** One of the two that a program runs on: the model or the database. */
     final class Side {
         final Operations verbs;
+        final Lists lists;
         final Administration administration;
         final String suffix;
         final List<OperationId> operations = new ArrayList<>();
@@ -29,8 +35,9 @@ sealed interface Step {
         final List<UUID> adjustments = new ArrayList<>();
         Instant now;
 
-        Side(Operations verbs, Administration administration, String suffix) {
+        Side(Operations verbs, Lists lists, Administration administration, String suffix) {
             this.verbs = verbs;
+            this.lists = lists;
             this.administration = administration;
             this.suffix = suffix;
         }
@@ -50,6 +57,36 @@ sealed interface Step {
                     ? new OperationId(own("A"),
                     UUID.fromString("01900000-0000-7000-8000-000000000000"))
                     : from.get(number % from.size());
+        }
+    }
+
+    /** Where lists of calls of all verbs are decided. */
+    interface Lists {
+        /** The outcomes in order: decisions and exceptions. */
+        List<Object> decide(List<Consumer<Operations>> calls, Way way) throws Exception;
+    }
+
+    /** A step that calls one verb. */
+    sealed interface Call extends Step {
+        Object call(Side side, Operations verbs);
+
+        /** The hold or operation that it is about. */
+        default @Nullable OperationId about(Side side) {
+            return null;
+        }
+
+        /** Whether it may leave less used or held than there was. */
+        default boolean gives() {
+            return false;
+        }
+
+        default @Nullable String keyOrNull() {
+            return null;
+        }
+
+        @Override
+        default Object run(Side side) {
+            return call(side, side.verbs);
         }
     }
 
@@ -131,18 +168,23 @@ sealed interface Step {
     }
 
     /** A verb with a request. */
-    record Take(String verb, Request request, Duration ttl) implements Step {
+    record Take(String verb, Request request, Duration ttl) implements Call {
         @Override
-        public Object run(Side side) {
+        public Object call(Side side, Operations verbs) {
             Request own = side.own(request);
             return switch (verb) {
-                case "consume" -> side.verbs.consume(own);
-                case "consumeUpTo" -> side.verbs.consumeUpTo(own);
-                case "record" -> side.verbs.record(own);
-                case "reserve" -> side.verbs.reserve(own, ttl);
-                case "check" -> side.verbs.check(own);
+                case "consume" -> verbs.consume(own);
+                case "consumeUpTo" -> verbs.consumeUpTo(own);
+                case "record" -> verbs.record(own);
+                case "reserve" -> verbs.reserve(own, ttl);
+                case "check" -> verbs.check(own);
                 default -> throw new IllegalStateException(verb);
             };
+        }
+
+        @Override
+        public @Nullable String keyOrNull() {
+            return request.key();
         }
 
         @Override
@@ -173,11 +215,121 @@ sealed interface Step {
         }
     }
 
-    /** The end of a hold. */
-    record Settle(int hold, Map<String, Long> amounts) implements Step {
+    /** How a list reaches the database. */
+    enum Way {
+        ALONE(null, false),
+        JOINED("read committed", false),
+        REPEATABLE("repeatable read", false),
+        SERIALIZABLE("serializable", false),
+        /** Rolled back, then called again. */
+        AGAIN("read committed", true);
+
+        final @Nullable String isolation;
+        final boolean twice;
+
+        Way(@Nullable String isolation, boolean twice) {
+            this.isolation = isolation;
+            this.twice = twice;
+        }
+    }
+
+    /** A call, made so many times one after the other. */
+    record Repeated(Call call, int times) {
+
+        List<Repeated> smaller() {
+            List<Repeated> smaller = new ArrayList<>();
+            if (times > 1) {
+                smaller.add(new Repeated(call, times / 2));
+                smaller.add(new Repeated(call, times - 1));
+            }
+            call.smaller().forEach(c -> smaller.add(new Repeated((Call) c, times)));
+            return smaller;
+        }
+    }
+
+    /** Calls of all verbs in one list; nothing is named twice, as the combiner sees to. */
+    record Mixed(List<Repeated> calls, Way way) implements Step {
+        @Override
+        public Object run(Side side) throws Exception {
+            return side.lists.decide(calls(side).stream().map(c -> on(side, c)).toList(), way);
+        }
+
+        static Consumer<Operations> on(Side side, Call call) {
+            return verbs -> call.call(side, verbs);
+        }
+
+        List<Call> calls(Side side) {
+            Set<OperationId> named = new HashSet<>();
+            List<Call> all = new ArrayList<>();
+            for (Repeated repeated : calls) {
+                OperationId about = repeated.call.about(side);
+                if (about == null) {
+                    all.addAll(Collections.nCopies(repeated.times, repeated.call));
+                } else if (named.add(about)) {
+                    all.add(repeated.call);
+                }
+            }
+            return all;
+        }
+
+        @Override
+        public List<Step> smaller() {
+            List<Step> smaller = new ArrayList<>();
+            if (way != Way.ALONE) {
+                smaller.add(new Mixed(calls, Way.ALONE));
+            }
+            fewer().forEach(c -> smaller.add(new Mixed(c, way)));
+            return smaller;
+        }
+
+        private List<List<Repeated>> fewer() {
+            List<List<Repeated>> fewer = new ArrayList<>();
+            for (int i = 0; i < calls.size(); i++) {
+                fewer.add(without(calls, i));
+                for (Repeated one : calls.get(i).smaller()) {
+                    List<Repeated> other = new ArrayList<>(calls);
+                    other.set(i, one);
+                    fewer.add(other);
+                }
+            }
+            return fewer;
+        }
+    }
+
+    /**
+     * Two lists at once. The first is in a transaction that ends when the second waits for it, or
+     * has been decided; or, if that is repeatable, as soon as its snapshot is taken.
+     */
+    record Race(Mixed first, Mixed second) implements Step {
         @Override
         public Object run(Side side) {
-            return side.verbs.settle(side.pick(side.holds, hold), amounts);
+            throw new UnsupportedOperationException("needs both sides");
+        }
+
+        @Override
+        public List<Step> smaller() {
+            List<Step> smaller = new ArrayList<>(List.of(first, second));
+            first.smaller().forEach(f -> smaller.add(new Race((Mixed) f, second)));
+            second.smaller().forEach(f -> smaller.add(new Race(first, (Mixed) f)));
+            return smaller;
+        }
+    }
+
+    /** The end of a hold. */
+    record Settle(int hold, Map<String, Long> amounts) implements Call {
+        @Override
+        public Object call(Side side, Operations verbs) {
+            return verbs.settle(about(side), amounts);
+        }
+
+        @Override
+        public OperationId about(Side side) {
+            return side.pick(side.holds, hold);
+        }
+
+        @Override
+        public boolean gives() {
+            return true;
         }
 
         @Override
@@ -187,18 +339,38 @@ sealed interface Step {
     }
 
     /** The end of a hold, nothing charged. */
-    record Release(int hold) implements Step {
+    record Release(int hold) implements Call {
         @Override
-        public Object run(Side side) {
-            return side.verbs.release(side.pick(side.holds, hold));
+        public Object call(Side side, Operations verbs) {
+            return verbs.release(about(side));
+        }
+
+        @Override
+        public OperationId about(Side side) {
+            return side.pick(side.holds, hold);
+        }
+
+        @Override
+        public boolean gives() {
+            return true;
         }
     }
 
     /** More time and units for a hold. */
-    record Extend(int hold, Map<String, Long> amounts, Duration ttl, String key) implements Step {
+    record Extend(int hold, Map<String, Long> amounts, Duration ttl, String key) implements Call {
         @Override
-        public Object run(Side side) {
-            return side.verbs.extend(side.pick(side.holds, hold), amounts, ttl, key);
+        public Object call(Side side, Operations verbs) {
+            return verbs.extend(about(side), amounts, ttl, key);
+        }
+
+        @Override
+        public OperationId about(Side side) {
+            return side.pick(side.holds, hold);
+        }
+
+        @Override
+        public @Nullable String keyOrNull() {
+            return key;
         }
 
         @Override
@@ -209,10 +381,25 @@ sealed interface Step {
     }
 
     /** Units given back. */
-    record Refund(int operation, Map<String, Long> amounts, String key) implements Step {
+    record Refund(int operation, Map<String, Long> amounts, String key) implements Call {
         @Override
-        public Object run(Side side) {
-            return side.verbs.refund(side.pick(side.operations, operation), amounts, key);
+        public Object call(Side side, Operations verbs) {
+            return verbs.refund(about(side), amounts, key);
+        }
+
+        @Override
+        public OperationId about(Side side) {
+            return side.pick(side.operations, operation);
+        }
+
+        @Override
+        public boolean gives() {
+            return true;
+        }
+
+        @Override
+        public @Nullable String keyOrNull() {
+            return key;
         }
 
         @Override
