@@ -1294,8 +1294,8 @@ create function pgquota.look_at_hold(
   language sql stable
 as $$
   select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds,
-         false, not l.shared and a.amount between 0 and 4611686018427387904 and greatest(a.amount, i.amount) > 0,
-         true, true,
+         false, not l.shared and a.amount between 0 and 4611686018427387904
+                and (a.amount > 0 or i.amount > 0), true, true,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
          row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter,
              c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true,
