@@ -52,9 +52,9 @@ create type pgquota.leg as (
   asked bigint, du bigint, dh bigint, took bigint
 );
 
--- The capacity of a limit for a scope whose tenant has overrides or boosts; null: unlimited.
+-- The capacity of a limit for a scope, of a tenant who has overrides or boosts; null: unlimited.
 create function pgquota.adjusted(
-    p_tenant text, p_scope text, p_limit text, p_capacity bigint, p_now timestamptz)
+    p_scope text, p_level int, p_limit text, p_capacity bigint, p_now timestamptz)
   returns bigint
   language plpgsql stable
 as $$
@@ -67,9 +67,9 @@ begin
          sum(a.capacity) filter (where a.kind = 'boost')
     into v_overrides, v_boost
     from pgquota.adjustment a
-   where a.tenant = p_tenant and a.limit_name = p_limit
+   where a.tenant = split_part(p_scope, '/', 1) and a.limit_name = p_limit
      and a.from_at <= p_now and a.until_at > p_now
-     and starts_with(p_scope || '/', a.scope || '/');
+     and starts_with(pgquota.cut(p_scope, p_level) || '/', a.scope || '/');
   if v_overrides is not null then
     p_capacity := v_overrides[1];
   end if;
@@ -77,25 +77,28 @@ begin
               then least(4611686018427387904, p_capacity + coalesce(v_boost, 0)) end;
 end $$;
 
--- The limits of a plan that apply to a scope at a time, with overrides and boosts where there are any. In no
--- particular order. Inlined where it is called, so nothing in it may be an outer join.
-create function pgquota.limits(p_scope text, p_plan text, p_adjusted boolean, p_now timestamptz)
+-- The limits of a plan that apply to a scope at a time, with overrides and boosts where there are any. A null
+-- meter stands for all. In no particular order. Inlined where it is called; "offset 0" keeps it a query of
+-- its own there, which looks up the plan by index and cuts the scope once.
+create function pgquota.limits(
+    p_scope text, p_plan text, p_adjusted boolean, p_meter text, p_now timestamptz)
   returns table (ord int, name text, meter text, scope text, mode text, per text, capacity bigint,
                  ceiling bigint, billed boolean, thresholds int[], message text)
   language sql stable
 as $$
-  select l.ord, l.name, l.meter, s.scope, l.mode, l.per, a.capacity,
+  select l.ord, l.name, l.meter, pgquota.cut(p_scope, l.level), l.mode, l.per,
+         case when p_adjusted
+              then pgquota.adjusted(p_scope, l.level, l.name, l.capacity, p_now) else l.capacity end,
          case when p_adjusted is not true then l.ceiling
-              when l.overage is not null then a.capacity + least(l.overage, 4611686018427387903) end,
+              when l.overage is not null
+              then pgquota.adjusted(p_scope, l.level, l.name, l.capacity, p_now)
+                   + least(l.overage, 4611686018427387903) end,
          l.billed, l.thresholds, l.message
     from pgquota.plan_limit l
-   cross join lateral (select pgquota.cut(p_scope, l.level) as scope) s
-   cross join lateral (
-         select case when p_adjusted
-                     then pgquota.adjusted(split_part(p_scope, '/', 1), s.scope, l.name, l.capacity, p_now)
-                     else l.capacity end as capacity) a
    where l.plan = p_plan and l.until_at > p_now and l.from_at <= p_now
      and l.level < cardinality(string_to_array(p_scope, '/'))
+     and (p_meter is null or l.meter = p_meter)
+  offset 0
 $$;
 
 -- Limits of scopes with the counters under them: the one place that knows the running window. A null meter
@@ -120,7 +123,7 @@ as $$
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = split_part(p_scope[q.change], '/', 1)
    cross join lateral pgquota.limits(p_scope[q.change], coalesce(t.plan, z.default_plan), t.adjusted,
-                                     p_now) l
+                                     q.meter, p_now) l
     left join pgquota.counter c
       on c.tenant = split_part(p_scope[q.change], '/', 1) and c.scope = l.scope
      and c.meter = l.meter and c.per = l.per and c.current
@@ -137,7 +140,6 @@ as $$
                                      where i.tenant = c.tenant and i.counter = c.id
                                        and i.expires_at <= p_now), 0)
                      else 0 end as expired) x
-   where l.meter = q.meter or q.meter is null
 $$;
 
 -- The counters of holds, with the limits that stand over them now. A limit that the plan no longer has
@@ -175,10 +177,8 @@ as $$
                      else 0 end as expired) x
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = q.tenant
-    left join lateral (select *
-                         from pgquota.limits(h.scope, coalesce(t.plan, z.default_plan), t.adjusted, p_now) r
-                        where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
-      on true
+    left join lateral pgquota.limits(h.scope, coalesce(t.plan, z.default_plan), t.adjusted, c.meter, p_now) r
+      on r.mode <> 'off' and r.scope = c.scope and r.per = c.per
    where q.wanted
 $$;
 
@@ -217,10 +217,8 @@ as $$
                      else 0 end as give) d
    cross join pgquota.setting z
     left join pgquota.tenant t on t.tenant = q.tenant
-    left join lateral (select *
-                         from pgquota.limits(c.scope, coalesce(t.plan, z.default_plan), t.adjusted, p_now) r
-                        where r.mode <> 'off' and r.scope = c.scope and r.meter = c.meter and r.per = c.per) r
-      on true
+    left join lateral pgquota.limits(c.scope, coalesce(t.plan, z.default_plan), t.adjusted, c.meter, p_now) r
+      on r.mode <> 'off' and r.scope = c.scope and r.per = c.per
    where q.verb = 'refund'
 $$;
 
@@ -374,7 +372,8 @@ end $$;
 -- taken in one order by everybody: counters by name, keys, holds, each sorted.
 create function pgquota.apply(
     p_verb text[], p_scope text[], p_key text[], p_ref uuid[], p_ttl bigint[],
-    p_change int[], p_meter text[], p_amount bigint[], p_times int[])
+    p_change int[], p_meter text[], p_amount bigint[], p_times int[],
+    p_patience int)
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -396,7 +395,7 @@ declare
   v_keys text[];        -- tenant/key of each change
   v_twice boolean := false; -- a key comes more than once
   v_scopes text[];      -- null for a change that names a hold or an operation
-  v_inputs int := 0;    -- amounts that look for a limit
+  v_inputs int;         -- amounts that look for a limit
   i_from int[];         -- the amounts of change i are p_amount[i_from[i] .. i_to[i]]
   i_to int[];
   i_take bigint[];      -- of each amount: what consume_up_to takes of it
@@ -429,8 +428,8 @@ declare
   s_tight boolean[];    -- not all that is asked of it fits, or what is used tells what a refund gives
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
-  s_more bigint[];      -- of that, what takes room: what gives some back may come after it
   s_de int[];
+  s_up bigint[];        -- the same without what it gives back, which may come after what it takes
   s_room bigint[];      -- what used and held may come to
   s_runs boolean[];     -- its window has to be the running one
   s_place int[];        -- its place among those that are written
@@ -452,9 +451,12 @@ declare
   v_locked boolean;
   v_expired boolean;
   v_denied boolean;
+  v_partial boolean;    -- of equal calls some are granted and some denied
+  v_loud boolean;       -- a threshold may have been reached
   v_tight boolean;
   v_deny boolean;
   v_found int;          -- inputs that found a limit
+  v_counted int;        -- changes that a limit counts
   v_proper int;         -- changes whose scope is that of a counter, or names none
   v_full text;          -- the limit whose counter cannot hold so much
   v_verb text;
@@ -469,6 +471,9 @@ declare
   v_answer pgquota.answer;
   v_alerts pgquota.alert[];
 begin
+  if p_patience is not null then
+    perform set_config('lock_timeout', p_patience::text, true);
+  end if;
   -- from 1 on, and in one dimension, as loops go
   if ('[1:' || v_n || ']' = all (array[
          array_dims(p_verb), array_dims(p_scope), array_dims(p_key), array_dims(p_ref), array_dims(p_ttl),
@@ -501,31 +506,45 @@ begin
           or q.times > 1 and (q.key is not null or q.verb not in ('consume', 'record')) loop
     raise exception 'change %: % needs %', v_seen.ord, v_seen.verb, v_seen.needs using errcode = 'PQ001';
   end loop;
-  i_from := array_fill(1, array[v_n]);
-  i_to := array_fill(0, array[v_n]);
-  for j in 1 .. cardinality(p_change) loop
-    if p_change[j] is null or p_change[j] not between 1 and v_n or p_change[j] < p_change[j - 1]
-       or p_amount[j] > 4611686018427387904 / v_calls[p_change[j]] then
-      raise exception 'amount % belongs to change % of %', j, p_change[j], v_n using errcode = 'PQ001',
+  for v_seen in
+      select q.ord, q.change, q.meter,
+             q.change is null or q.change not between 1 and v_n or q.change < p_change[q.ord - 1]
+             or q.amount > 4611686018427387904 / v_calls[q.change] as wrong
+        from unnest(p_change, p_meter, p_amount) with ordinality q (change, meter, amount, ord)
+       where q.change is null or q.change not between 1 and v_n or q.change < p_change[q.ord - 1]
+          or q.amount > 4611686018427387904 / v_calls[q.change]
+          or q.change = p_change[q.ord - 1] and q.meter <= p_meter[q.ord - 1] collate "C" loop
+    if v_seen.wrong then
+      raise exception 'amount % belongs to change % of %', v_seen.ord, v_seen.change, v_n
+        using errcode = 'PQ001',
         hint = 'amounts are listed in the order of their changes, numbered from 1; up to 2^62 in all';
     end if;
-    if i_to[p_change[j]] = 0 then
-      i_from[p_change[j]] := j;
-    elsif p_meter[j] <= p_meter[j - 1] collate "C" then
-      raise exception 'change % names meter "%" twice or out of order', p_change[j], p_meter[j]
-        using errcode = 'PQ001', hint = 'the meters of a change are sorted, each named once';
-    end if;
-    i_to[p_change[j]] := j;
+    raise exception 'change % names meter "%" twice or out of order', v_seen.change, v_seen.meter
+      using errcode = 'PQ001', hint = 'the meters of a change are sorted, each named once';
   end loop;
-  select array_agg(case when q.ref is null then q.scope end order by q.ord) into v_scopes
-    from unnest(p_scope, p_ref) with ordinality q (scope, ref, ord);
+  v_scopes := p_scope;
+  v_inputs := cardinality(p_change);
+  if cardinality(array_remove(p_ref, null)) > 0 then
+    select array_agg(case when q.ref is null then q.scope end order by q.ord) into v_scopes
+      from unnest(p_scope, p_ref) with ordinality q (scope, ref, ord);
+    select count(*) into v_inputs from unnest(p_change) c where p_ref[c] is null;
+  end if;
+  if v_keyed or p_verb && '{reserve,settle,release,extend,refund}' then
+    i_from := array_fill(1, array[v_n]);
+    i_to := array_fill(0, array[v_n]);
+    for j in 1 .. cardinality(p_change) loop
+      if i_to[p_change[j]] = 0 then
+        i_from[p_change[j]] := j;
+      end if;
+      i_to[p_change[j]] := j;
+    end loop;
+  end if;
   if v_keyed then
     select array_agg(split_part(q.scope, '/', 1) || '/' || q.key order by q.ord),
            count(q.key) > count(distinct split_part(q.scope, '/', 1) || '/' || q.key)
       into v_keys, v_twice
       from unnest(p_scope, p_key) with ordinality q (scope, key, ord);
   end if;
-  select count(*) into v_inputs from unnest(p_change) c where p_ref[c] is null;
 
   loop
     if l_id is not null then
@@ -536,7 +555,7 @@ begin
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
     end if;
-    if v_held then
+    if p_verb && '{settle,release}' then
       -- of a limit that counts nothing: no counter's lock stands for the hold's
       perform from (select h.id from unnest(p_scope, p_ref) q (tenant, ref)
                       join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and h.counters = '{}'
@@ -553,6 +572,7 @@ begin
     v_op := null;
     v_first := null;
     v_denied := false;
+    v_partial := false;
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -622,10 +642,10 @@ begin
       end loop;
     end if;
 
-    -- counted apart: an aggregate of distinct ones would have its order for the arrays too
-    with y as materialized (
-            select l as leg, l.change, l.input,
-                   l.input is null or l.counter is not null and l.scope = p_scope[l.change] as proper,
+    -- No other aggregate here: one that wants its input sorted would have all of it sorted its way.
+    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh)
+      into v_legs, g_slot, g_charges, g_du, g_dh
+      from (select l as leg,
                    case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
                    case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
                    dense_rank() over (order by l.scope collate "C", l.meter collate "C", l.per collate "C",
@@ -645,12 +665,12 @@ begin
                                                         p_amount, v_now) e
                      where p_verb && '{refund}') l
              order by l.change, l.ord, l.scope collate "C", l.meter collate "C", l.per collate "C",
-                      l.start_at)
-    select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh),
-           (select count(distinct y.input) from y),
-           (select count(distinct y.change) filter (where y.proper) from y)
-      into v_legs, g_slot, g_charges, g_du, g_dh, v_found, v_proper
-      from y;
+                      l.start_at) y;
+    select count(distinct l.input), count(distinct l.change) filter (
+               where l.input is null or l.counter is not null and l.scope = p_scope[l.change]),
+           count(distinct l.change) filter (where l.mode <> 'off')
+      into v_found, v_proper, v_counted
+      from unnest(v_legs) l;
     if v_found < v_inputs then
       for v_seen in
           select distinct on (q.change) q.change, q.meter,
@@ -677,12 +697,13 @@ begin
 
     for v_pass in 1 .. 2 loop
       select array_agg(s.tenant), array_agg(s.counter), array_agg(s.used), array_agg(s.held),
-             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.more), array_agg(s.de),
-             array_agg(s.room), array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
+             array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de),
+             array_agg(s.up), array_agg(s.room),
+             array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
              coalesce(bool_or(s.place > 0 and s.counter is null), false),
              coalesce(bool_or(s.place > 0 and s.counter is not null and s.expiry <= v_now), false),
              max(s.low), min(s.high)
-        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_more, s_de, s_room, s_runs, s_place,
+        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place,
              v_tight, v_missing, v_expired, v_low, v_high
         from (select w.*, case when w.writes then count(*) filter (where w.writes) over (order by w.slot) end
                           ::int as place
@@ -696,7 +717,7 @@ begin
                              least(c_most, coalesce(sum(x.times * g_du[l.ordinality]), 0))::bigint as du,
                              least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
                              least(c_most, coalesce(sum(x.times * greatest(
-                                 0, g_du[l.ordinality] + g_dh[l.ordinality])), 0))::bigint as more,
+                                 0, g_du[l.ordinality] + g_dh[l.ordinality])), 0))::bigint as up,
                              sum(case when l.billed and g_du[l.ordinality] <> 0 then x.times else 0 end)::int
                              as de,
                              min(case when x.writes and l.mode = 'enforce' and l.ceiling is not null
@@ -809,7 +830,7 @@ begin
         end loop;
         if v_full is not null and v_times[v_seen.change] > 0 then
           if v_calls[v_seen.change] > 1 then
-            raise exception 'the counter of limit "%" cannot hold so much', v_full using errcode = 'PQ003',
+            raise exception 'the counter of limit "%" cannot hold so much', v_full using errcode = 'PQ004',
               hint = 'send the calls one by one';
           end if;
           v_status[v_seen.change] := 'counter_full';
@@ -818,6 +839,7 @@ begin
           continue;
         end if;
         v_denied := v_denied or v_times[v_seen.change] < v_calls[v_seen.change];
+        v_partial := v_partial or v_times[v_seen.change] between 1 and v_calls[v_seen.change] - 1;
         continue when v_verb = 'check';
         for g in v_seen.low .. v_seen.high loop
           if g_charges[g] then
@@ -938,12 +960,13 @@ begin
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
-                                 and -s.dh <= c.held and s.more <= s.room - c.used - c.held as ok
+                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_more, s_de, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, more, de, room, runs, place)
+          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place)
+                 s (tenant, id, du, dh, de, up, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
-        returning s.place, c.used, c.held, c.entries, c.last_at, c.expiry_at > '-infinity' as ok)
+        returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
+                  c.expiry_at > '-infinity' as ok)
       select array_agg(u.place) filter (where u.ok), array_agg(u.used), array_agg(u.held),
              array_agg(u.entries), array_agg(u.last_at), greatest(v_at, max(u.last_at))
         into u_place, u_used, u_held, u_entries, u_last, v_at
@@ -972,61 +995,69 @@ begin
           from (select o.change, sum(o.times) over (order by o.change) - o.times as before
                   from unnest(v_times) with ordinality o (times, change)) q;
       end if;
-      v_answers := array(
-        select row(x.change, a.status, null, a.operation, v_at, false, v_late[x.change],
-                   case when a.status = 'granted' then v_state[x.change] end,
-                   case when a.status = 'granted' then v_expires[x.change] end,
-                   x.ord, x.name, x.meter, x.scope, x.mode, x.per, x.capacity, x.ceiling, a.used, a.held,
-                   x.start_at, x.end_at,
-                   coalesce(x.asked <= 0 or x.asked <= x.ceiling - a.used - a.held + a.own, true),
-                   case when a.status = 'denied' then 0
-                        else case p_verb[x.change] when 'check' then x.asked when 'reserve' then x.dh
-                                                   when 'extend' then x.dh when 'refund' then - x.du
-                                                   else x.du end end,
-                   a.overage,
-                   case when a.operation is not null and x.du > 0 and x.capacity > 0
-                          and a.used >= x.capacity::numeric * x.thresholds[1] / 100
-                        then x.thresholds else '{}' end,
-                   x.message, x.counter,
-                   case when a.operation is not null and x.entered > 0
-                        then u_entries[x.place] - s_de[x.slot] + x.entry end,
-                   a.times, null)::pgquota.answer
-          from (select l.change, l.ordinality, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity,
-                       l.ceiling, l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
-                       l.used + sum(p.times * p.du) over w as used,
-                       l.held + sum(p.times * p.dh) over w as held,
-                       sum(p.entered) over w as entry,
-                       u_used[p.place] - s_du[p.slot] - l.used as more_used,
-                       u_held[p.place] - s_dh[p.slot] - l.held as more_held
-                  from unnest(v_legs) with ordinality l
-                 cross join lateral (
-                       select g_slot[l.ordinality] as slot, s_place[g_slot[l.ordinality]] as place,
-                              case when g_charges[l.ordinality] then v_times[l.change] else 0 end as times,
-                              g_du[l.ordinality] as du, g_dh[l.ordinality] as dh,
-                              case when g_charges[l.ordinality] and l.billed and g_du[l.ordinality] <> 0
-                                   then v_times[l.change] else 0 end as entered) p
-                 where l.mode <> 'off'
-                window w as (partition by p.slot order by l.change, l.ord
-                             rows between unbounded preceding and current row)) x
-         cross join lateral (
-               select 'granted', v_op[x.change], v_times[x.change],
-                      x.used + coalesce(case when v_op[x.change] is not null then x.more_used end, 0),
-                      x.held + coalesce(case when v_op[x.change] is not null then x.more_held end, 0),
-                      x.du + x.dh
-                where v_times[x.change] > 0
-               union all
-               select 'denied', null, v_calls[x.change] - v_times[x.change], x.used, x.held, 0
-                where v_times[x.change] < v_calls[x.change]) r (status, operation, times, used, held, own)
-         cross join lateral (
-               select r.status, r.operation, r.times, r.used::bigint, r.held::bigint, r.own,
-                      case when r.operation is not null
-                           then least(greatest(0, r.own),
-                                      greatest(0, coalesce(r.used - x.capacity + r.held, 0)))::bigint
-                           else 0 end as overage) a
-         where v_status[x.change] is null
-         order by x.change, a.status desc, x.ordinality);
+      -- First what each change comes to, then the rest of those of which only some calls are granted.
+      v_answers := '{}';
+      v_loud := false;
+      for v_pass in 1 .. 1 + v_partial::int loop
+        select v_answers || array_agg(y.answer), v_loud or bool_or(y.crossed) into v_answers, v_loud
+          from (
+          select row(x.change, case when x.granted then 'granted' else 'denied' end, null, x.operation, v_at,
+                     false, v_late[x.change], case when x.granted then v_state[x.change] end,
+                     case when x.granted then v_expires[x.change] end,
+                     x.ord, x.name, x.meter, x.scope, x.mode, x.per, x.capacity, x.ceiling, a.used, a.held,
+                     x.start_at, x.end_at,
+                     coalesce(x.asked <= 0 or x.asked <= x.ceiling - a.used - a.held + x.own, true),
+                     case when not x.granted then 0
+                          else case p_verb[x.change] when 'check' then x.asked when 'reserve' then x.dh
+                                                     when 'extend' then x.dh when 'refund' then - x.du
+                                                     else x.du end end,
+                     case when x.operation is not null
+                          then least(greatest(0, x.own),
+                                     greatest(0, coalesce(a.used - x.capacity + a.held, 0)))
+                          else 0 end,
+                     case when c.crossed then x.thresholds else '{}' end,
+                     x.message, x.counter,
+                     case when x.operation is not null and x.entered > 0
+                          then u_entries[x.place] - s_de[x.slot] + x.entry end,
+                     case when x.granted then v_times[x.change]
+                          else v_calls[x.change] - v_times[x.change] end, null)::pgquota.answer as answer,
+                 c.crossed
+            from (select l.change, l.ordinality, l.ord, l.name, l.meter, l.scope, l.mode, l.per, l.capacity,
+                         l.ceiling, l.start_at, l.end_at, l.message, l.counter, l.thresholds, l.asked, p.*,
+                         case when p.granted then v_op[l.change] end as operation,
+                         case when p.granted and v_op[l.change] is not null then p.du + p.dh
+                              else 0 end as own,
+                         l.used + sum(p.times * p.du) over w as used,
+                         l.held + sum(p.times * p.dh) over w as held,
+                         sum(p.entered) over w as entry,
+                         u_used[p.place] - s_du[p.slot] - l.used as more_used,
+                         u_held[p.place] - s_dh[p.slot] - l.held as more_held
+                    from unnest(v_legs) with ordinality l
+                   cross join lateral (
+                         select g_slot[l.ordinality] as slot, s_place[g_slot[l.ordinality]] as place,
+                                v_pass = 1 and v_times[l.change] > 0 as granted,
+                                case when g_charges[l.ordinality] then v_times[l.change] else 0 end as times,
+                                g_du[l.ordinality] as du, g_dh[l.ordinality] as dh,
+                                case when g_charges[l.ordinality] and l.billed and g_du[l.ordinality] <> 0
+                                     then v_times[l.change] else 0 end as entered) p
+                   where l.mode <> 'off'
+                  window w as (partition by p.slot order by l.change, l.ord
+                               rows between unbounded preceding and current row)) x
+           cross join lateral (
+                 select (x.used + case when x.operation is not null then x.more_used else 0 end)::bigint,
+                        (x.held + case when x.operation is not null then x.more_held else 0 end)::bigint)
+                 a (used, held)
+           cross join lateral (
+                 select x.operation is not null and x.du > 0 and x.capacity > 0
+                        and coalesce(a.used >= x.capacity::numeric * x.thresholds[1] / 100, false))
+                 c (crossed)
+           where v_status[x.change] is null
+             and (v_pass = 1 or v_times[x.change] between 1 and v_calls[x.change] - 1)
+           order by x.change, x.ordinality) y;
+      end loop;
+      v_answers := coalesce(v_answers, '{}');
       -- What has no limit that counts, or is in error, has an answer all the same.
-      if (select count(distinct a.change) from unnest(v_answers) a) < v_n then
+      if v_counted < v_n or cardinality(array_remove(v_status, null)) > 0 then
         for v_seen in
             select q.change from generate_series(1, v_n) q (change)
              where coalesce(v_status[q.change], '') not in ('replay', 'ended', 'same_key')
@@ -1048,7 +1079,7 @@ begin
       v_done := not v_write;
       exit write when v_done;
 
-      if exists (select from unnest(v_answers) a where a.crossed <> '{}') then
+      if v_loud then
         select r.* into v_answers, v_alerts from pgquota.reached(v_answers) r;
       end if;
       if v_keyed then
@@ -1144,17 +1175,19 @@ begin
           from unnest(v_legs) with ordinality l
          where p_verb[l.change] = 'reserve' and v_op[l.change] is not null and g_charges[l.ordinality];
       end if;
-      insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
-      select split_part(a.scope, '/', 1), a.at,
-             case when a.times = 1 then a.operation
-                  else pgquota.next_operation(a.operation, a.times - n.more - 1) end,
-             a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount,
-             p_ref[a.change]
-        from unnest(v_answers) a
-       cross join lateral (
-             select case p_verb[a.change] when 'refund' then - a.granted else a.granted end as amount) d
-       cross join lateral generate_series(a.times - 1, 0, -1) n (more)
-       where a.entry is not null;
+      if 0 < any (s_de) then
+        insert into pgquota.ledger (tenant, at, operation, counter, entry, verb, amount, used_after, ref)
+        select split_part(a.scope, '/', 1), a.at,
+               case when a.times = 1 then a.operation
+                    else pgquota.next_operation(a.operation, a.times - n.more - 1) end,
+               a.counter, a.entry - n.more, p_verb[a.change], d.amount, a.used - n.more * d.amount,
+               p_ref[a.change]
+          from unnest(v_answers) a
+         cross join lateral (
+               select case p_verb[a.change] when 'refund' then - a.granted else a.granted end as amount) d
+         cross join lateral generate_series(a.times - 1, 0, -1) n (more)
+         where a.entry is not null;
+      end if;
       if v_alerts is not null then
         insert into pgquota.alert select a.* from unnest(v_alerts) a;
       end if;
@@ -1295,7 +1328,8 @@ create function pgquota.look_at_hold(
 as $$
   select a.amount, -i.amount, (c.billed and a.amount > 0)::int, 9223372036854775807, l.calm, l.thresholds,
          false, not l.shared and a.amount between 0 and 4611686018427387904
-                and (a.amount > 0 or i.amount > 0), true, true,
+                and greatest(a.amount, i.amount) > 0,
+         true, true,
          case when cardinality(p_meter) = cardinality(p_amount) then cardinality(h.counters) end, h.amounts,
          row(1, 'granted', null, null, p_now, false, false, p_state, h.expires_at, l.ord, l.name, l.meter,
              c.scope, l.mode, l.per, l.capacity, l.ceiling, c.used, c.held, c.start_at, c.end_at, true,
@@ -1322,13 +1356,14 @@ $$;
 --   p_ttl    milliseconds a hold lives (reserve, extend)
 --   p_meter, p_amount: what is asked for, sorted by meter
 --   p_times  how many equal calls this stands for; of consume and record without a key
+--   p_patience  milliseconds to wait for a lock, from here to the end of the transaction; null: as it is set
 --
 -- Over counters that are open, and on which no hold has expired, a look and a guarded UPDATE a counter will
 -- do. That is what most calls are, and it is done here, with few expressions: PL/pgSQL prepares each anew in
 -- every transaction. All else is a list of one, and so is what turns out otherwise under the locks.
 create function pgquota.apply(
     p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[],
-    p_times int default 1)
+    p_times int default 1, p_patience int default null)
   returns setof pgquota.answer
   language plpgsql volatile security definer
   set search_path = pg_catalog, pg_temp
@@ -1359,6 +1394,9 @@ declare
   v_answers pgquota.answer[];
   v_answer pgquota.answer;
 begin
+  if p_patience is not null then
+    perform set_config('lock_timeout', p_patience::text, true);
+  end if;
   <<short>>
   begin
     if p_verb in ('settle', 'release') then
@@ -1537,7 +1575,8 @@ begin
   return query
     select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
                                 array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount,
-                                array[p_times]);
+                                array[p_times],
+                                null); -- patience is the transaction's: it has been set
 end $$;
 
 -- Every limit that applies to a scope, with its window, on the database's clock.
@@ -1557,8 +1596,8 @@ $$;
 
 grant usage on schema pgquota to pgquota_app, pgquota_admin, pgquota_report;
 grant execute on function
-  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[], int),
-  pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[], int[]),
+  pgquota.apply(text, text, text, uuid, bigint, text[], bigint[], int, int),
+  pgquota.apply(text[], text[], text[], uuid[], bigint[], int[], text[], bigint[], int[], int),
   pgquota.balances(text) to pgquota_app, pgquota_admin;
 
 reset role;

@@ -42,7 +42,7 @@ class MalformedCallTest {
         "'consume', 'acme', null, null, null, null, '{1}'",
         "'consume', 'acme', null, null, null, '{requests}', null",
         "'consume', 'acme', null, null, null, '{null}', '{1}'",
-        "'consume', 'acme', null, null, null, '{requests}', '{null}'",
+        "'consume', 'acme', null, null, null, '{requests}', '{null}', null",
         "'consume', 'acme', null, null, null, '{requests}', '{-1}'",
         "'consume', 'acme', null, null, null, '{requests}', '{4611686018427387905}'",
         "'consume', 'acme', null, null, null, '{requests}', '{1,2}'",
@@ -55,30 +55,38 @@ class MalformedCallTest {
         "'reserve', 'acme', null, null, 0, '{requests}', '{1}'",
         "'consume', 'acme', null, HOLD, null, '{requests}', '{1}'",
         "'settle', 'acme', null, null, null, '{requests}', '{1}'",
-        "'settle', 'acme', null, HOLD, null, '{requests}', '{null}'",
+        "'settle', 'acme', null, HOLD, null, '{requests}', '{null}', null",
         "'settle', 'acme', null, HOLD, null, '{requests,requests}', '{1,50}'",
-        "'{{consume}}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
-        "'[0:0]={consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
-        "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{null}', '{1}', null",
-        "'{consume}', '{acme}', '{null}', '{null}', '{null}', null, null, null, null",
-        "'{reserve}', '{acme}', '{null}', '{null}', '{9}', '{1}', '{requests}', null, null",
-        "'{consume}', '{acme//}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
+        "'{{consume}}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null, null",
+        "'[0:0]={consume}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null, null",
+        "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{null}', '{1}', null, null",
+        "'{consume}', '{acme}', '{null}', '{null}', '{null}', null, null, null, null, null",
+        "'{reserve}', '{acme}', '{null}', '{null}', '{9}', '{1}', '{requests}', null, null, null",
+        "'{consume}', '{acme//}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null, null",
         "'{release,release}', '{acme,acme}', '{null,null}', '{HOLD,HOLD}', '{null,null}', '{}', "
-            + "'{}', '{}', null",
+            + "'{}', '{}', null, null",
         "'{refund,refund}', '{acme,acme}', '{a,b}', '{OPERATION,OPERATION}', '{null,null}', '{}', "
-            + "'{}', '{}', null",
+            + "'{}', '{}', null, null",
         "'consume', 'acme', null, null, null, '{requests}', '{1}', 0",
         "'consume', 'acme', null, null, null, '{requests}', '{1}', null",
         "'consume', 'acme', 'k', null, null, '{requests}', '{1}', 2",
         "'reserve', 'acme', null, null, 1000, '{requests}', '{1}', 2",
         "'settle', 'acme', null, HOLD, null, '{requests}', '{1}', 2",
         "'consume', 'acme', null, null, null, '{requests}', '{2305843009213693953}', 2",
-        "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', '{null}'",
-        "'{consume}', '{acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', '{1,1}'",
-        "'{consume}', '{acme,acme}', '{null}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
-        "'{consume}', '{acme}', '{null,k}', '{null}', '{null}', '{1}', '{requests}', '{1}', null",
-        "'{consume}', '{acme}', '{null}', '{null}', '{null}', '[0:0]={1}', '{requests}', '{1}', null",
-        "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', null"})
+        "'{consume}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', '{null}', null",
+        "'{consume}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', '{1,1}', null",
+        "'{consume}', '{acme,acme}', '{null}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null, null",
+        "'{consume}', '{acme}', '{null,k}', '{null}', "
+            + "'{null}', '{1}', '{requests}', '{1}', null, null",
+        "'{consume}', '{acme}', '{null}', '{null}', "
+            + "'{null}', '[0:0]={1}', '{requests}', '{1}', null, null",
+        "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', null, null"})
     void isRefused(String arguments) {
         String call = "select status from pgquota.apply(" + arguments
                 .replace(" HOLD", " '" + hold + "'").replace("HOLD", hold)
@@ -94,7 +102,8 @@ class MalformedCallTest {
     void aCheckDoesNotTakeTheKeyOfAConsumeBehindIt() {
         assertThat(world.rows("select status, replayed from pgquota.apply('{check,consume}', "
                 + "'{acme,acme}', '{k,k}', '{null,null}', '{null,null}', '{1,2}', "
-                + "'{requests,requests}', '{1,1}', null)")).containsExactly("granted f", "granted f");
+                + "'{requests,requests}', '{1,1}', null, null)"))
+                .containsExactly("granted f", "granted f");
     }
 
     @Test

@@ -22,7 +22,7 @@ class RolesTest {
 
     private static final String APPLY = "select status from pgquota.apply('{consume}', '{acme}', "
             + "'{null}', "
-            + "'{null}', '{null}', '{1}', '{x}', '{1}', null)";
+            + "'{null}', '{null}', '{1}', '{x}', '{1}', null, null)";
 
     private static Room room;
     private static final Map<String, String> LOGINS = new HashMap<>();

@@ -67,10 +67,6 @@ final class Async implements AsyncOperations {
         }
     }
 
-    Executor executor() {
-        return executor;
-    }
-
     /** Runs blocking work on the executor. */
     <T> CompletableFuture<T> run(Supplier<T> work) {
         try {

@@ -43,6 +43,11 @@ class Call {
         return state.compareAndSet(WAITING, WITHDRAWN);
     }
 
+    /** Whether it will never be sent for this reason; false if it has been, or was withdrawn. */
+    final boolean refuse(Failure why) {
+        return state.compareAndSet(WAITING, why);
+    }
+
     final boolean isAnswered() {
         Object now = state.get();
         return now instanceof Answer || now instanceof Failure;

@@ -11,7 +11,6 @@ import java.util.UUID;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -28,6 +27,7 @@ final class CallQueue {
     // under the lock
     private final Map<String, Lane> lanes = new HashMap<>();
     private final ArrayDeque<Lane> turns = new ArrayDeque<>();
+    private final Map<String, Integer> paused = new HashMap<>();
     private volatile boolean empty = true;
 
     CallQueue(int places) {
@@ -71,8 +71,37 @@ final class CallQueue {
         }
     }
 
+    /** Leaves a tenant's calls where they are until it is resumed as often as it was paused. */
+    void pause(String tenant) {
+        lock.lock();
+        try {
+            paused.merge(tenant, 1, Integer::sum);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    void resume(String tenant) {
+        lock.lock();
+        try {
+            Lane lane = lanes.get(tenant);
+            if (paused.merge(tenant, -1, Integer::sum) == 0) {
+                paused.remove(tenant);
+                if (lane != null && !turns.contains(lane)) {
+                    turns.add(lane);
+                    empty = false;
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * If so, every call that was added before this was asked has left, or its tenant is paused.
+     */
     boolean isEmpty() {
-        return empty && newest.get() == null;
+        return newest.get() == null && empty; // this way round: calls go from there to here
     }
 
     /** Calls that have a place, withdrawn ones too. */
@@ -90,6 +119,9 @@ final class CallQueue {
             sort();
             Lane lane;
             while (runs.size() < most && (lane = turns.poll()) != null) {
+                if (paused.containsKey(lane.tenant)) {
+                    continue; // until it is resumed
+                }
                 Run run = run(lane, named);
                 if (run != null) {
                     runs.add(run);
@@ -141,19 +173,22 @@ final class CallQueue {
         return run;
     }
 
-    /** Takes out calls whose time is over. Returns when the next one's is; null if none is left. */
-    @Nullable Long expire(long now, Consumer<Call> late) {
+    /**
+     * Takes out calls whose time is over, failed but not yet told, because callers may do anything
+     * then and this holds a lock. Returns when the next one's is; null if none is left.
+     */
+    @Nullable Long expire(long now, Failure why, List<Call> late) {
         Long next = null;
         lock.lock();
         try {
             sort();
-            for (Lane lane : List.copyOf(turns)) {
+            for (Lane lane : List.copyOf(lanes.values())) {
                 Call call;
                 while ((call = lane.peek()) != null && call.deadline - now <= 0) {
                     lane.poll();
                     taken.decrementAndGet();
-                    if (call.withdraw()) {
-                        late.accept(call);
+                    if (call.refuse(why)) {
+                        late.add(call);
                     }
                 }
                 if (call == null) {

@@ -4,16 +4,22 @@ import io.github.pgquota.Combining;
 import io.github.pgquota.Decision;
 import io.github.pgquota.QuotaException;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ForkJoinPool;
+import java.util.concurrent.ForkJoinTask;
+import java.util.concurrent.RecursiveAction;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,41 +28,67 @@ import org.jspecify.annotations.Nullable;
  */
 final class Combiner {
 
+    /**
+     * Milliseconds that a statement waits for a counter that somebody else has locked, for longer
+     * than a statement takes: an application's transaction, for example. After that its tenant goes
+     * by itself, so that nobody else waits with it.
+     */
+    private static final int PATIENCE = 100;
+
     private final Database database;
     private final Combining bounds;
     private final long longestWait;
     private final Executor completions;
     private final CallQueue queue;
     private final AtomicInteger underWay = new AtomicInteger();
+
+    /** Statements that wait for a locked counter as long as it takes, beside those under way. */
+    private final AtomicInteger patient = new AtomicInteger();
     private final AtomicBoolean watched = new AtomicBoolean();
     private final ExecutorService senders = Executors.newCachedThreadPool(work -> {
         Thread thread = new Thread(work, "pgquota-combiner");
         thread.setDaemon(true);
         return thread;
     });
+    private final ForkJoinPool own = new ForkJoinPool(
+            Math.max(2, Runtime.getRuntime().availableProcessors()));
     private volatile boolean closed;
 
-    /** @param completions completes futures */
-    Combiner(Database database, Combining bounds, Executor completions) {
+    /** @param completions completes futures; null for threads of the library's own */
+    Combiner(Database database, Combining bounds, @Nullable Executor completions) {
         this.database = database;
         this.bounds = bounds;
         this.longestWait = bounds.longestWait().toNanos();
-        this.completions = completions;
+        this.completions = completions == null ? own : completions;
         this.queue = new CallQueue(bounds.longestQueue());
     }
 
     /** Waits for the decision. */
     Decision decide(Change change) {
         if (closed) {
-            return Answers.decision(change, database.single(apply(change)).get(0), 0);
+            return alone(change);
         }
-        if (queue.isEmpty() && begin()) {
+        if (queue.isEmpty() && begin(underWay, bounds.statements())) {
             try {
-                return Answers.decision(change, database.single(apply(change)).get(0), 0);
+                return alone(change, PATIENCE);
+            } catch (Failed e) {
+                if (!e.isLocked() || !begin(patient, mostPatient())) {
+                    throw e.told();
+                }
             } finally {
                 underWay.decrementAndGet();
                 start();
             }
+            String tenant = change.scope().tenant();
+            queue.pause(tenant);
+            try {
+                return alone(change);
+            } finally {
+                endPatient(tenant);
+            }
+        }
+        if (Thread.currentThread().isInterrupted()) {
+            throw new QuotaException.Withdrawn(); // it would not wait, and then not know
         }
         Waiting call = new Waiting(change, System.nanoTime() + longestWait);
         queue(call);
@@ -65,6 +97,10 @@ final class Combiner {
 
     /** Completes a future with the decision, by the executor. */
     CompletableFuture<Decision> submit(Change change) {
+        if (closed) {
+            return CompletableFuture.failedFuture(new QuotaException.Unavailable(
+                    "these quotas are closed", null, null));
+        }
         Promise call = new Promise(change, System.nanoTime() + longestWait);
         try {
             queue(call);
@@ -78,82 +114,103 @@ final class Combiner {
     void close() {
         closed = true;
         boolean interrupted = false;
-        while (queue.size() > 0 || underWay.get() > 0) {
+        while (queue.size() > 0 || underWay.get() > 0 || patient.get() > 0) {
             // who ends the last statement does not know that somebody waits
             LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
             interrupted |= Thread.interrupted();
         }
         senders.shutdown();
+        own.shutdown();
+        while (ForkJoinTask.getPool() != own && !own.isTerminated()) {
+            try {
+                own.awaitTermination(1, TimeUnit.DAYS);
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
         if (interrupted) {
             Thread.currentThread().interrupt();
         }
     }
 
-    private static Sql<List<List<Row>>> apply(Change change) {
-        return connection -> Store.apply(connection, List.of(change), null);
+    private Decision alone(Change change) {
+        try {
+            return alone(change, null);
+        } catch (Failed e) {
+            throw e.told();
+        }
     }
 
-    /** Whether one more statement may be under way; the caller begins it. */
-    private boolean begin() {
-        int now = underWay.get();
-        return now < bounds.statements()
-                && (underWay.compareAndSet(now, now + 1) || begin());
+    private Decision alone(Change change, @Nullable Integer patience) throws Failed {
+        return Answers.decision(change, database.statement(connection ->
+                Store.apply(connection, List.of(change), null, patience)).get(0), 0);
+    }
+
+    /** Whether there may be one more; the caller begins it. */
+    private static boolean begin(AtomicInteger number, int most) {
+        int now = number.get();
+        return now < most && (number.compareAndSet(now, now + 1) || begin(number, most));
+    }
+
+    private int mostPatient() {
+        return 2 * bounds.statements();
+    }
+
+    private void endPatient(String tenant) {
+        queue.resume(tenant);
+        patient.decrementAndGet();
+        start();
     }
 
     /** Does not leave waiting what came in while a statement was under way. */
     private void start() {
-        if (!queue.isEmpty() && begin()) {
-            try {
-                senders.execute(this::send);
-            } catch (RejectedExecutionException | OutOfMemoryError e) {
-                underWay.decrementAndGet();
-                throw e;
-            }
+        if (!queue.isEmpty() && begin(underWay, bounds.statements())) {
+            elsewhere(this::send);
+        }
+    }
+
+    /** Does it on a thread of its own; on this one if there is none, as there is after a close. */
+    private void elsewhere(Runnable work) {
+        try {
+            senders.execute(work);
+        } catch (RejectedExecutionException | OutOfMemoryError e) {
+            work.run();
         }
     }
 
     private void queue(Call call) {
-        if (closed) {
-            throw closed(null);
-        }
         if (!queue.add(call)) {
             throw overloaded("longestQueue", bounds.longestQueue());
         }
-        try {
-            start();
-        } catch (RejectedExecutionException e) {
-            if (call.withdraw()) {
-                throw closed(e);
-            }
-        }
+        start();
         watch();
-    }
-
-    private static QuotaException closed(@Nullable Throwable cause) {
-        return new QuotaException.Unavailable("these quotas are closed", null, cause);
     }
 
     /** Sends what waits until nothing does. */
     private void send() {
         do {
-            List<Run> runs = queue.take(bounds.largestBatch());
-            while (!runs.isEmpty()) {
-                send(runs);
-                runs = queue.take(bounds.largestBatch());
+            try {
+                List<Run> runs = queue.take(bounds.largestBatch());
+                while (!runs.isEmpty()) {
+                    send(runs, PATIENCE);
+                    runs = queue.take(bounds.largestBatch());
+                }
+            } finally {
+                underWay.decrementAndGet();
             }
-            underWay.decrementAndGet();
-        } while (!queue.isEmpty() && begin());
+        } while (!queue.isEmpty() && begin(underWay, bounds.statements()));
     }
 
-    private void send(List<Run> runs) {
-        List<Change> changes = new ArrayList<>(runs.size());
-        int[] times = new int[runs.size()];
-        for (Run run : runs) {
-            times[changes.size()] = run.calls().size();
-            changes.add(run.change());
-        }
+    private void send(List<Run> runs, @Nullable Integer patience) {
         try {
-            List<List<Row>> answers = database.statement(c -> Store.apply(c, changes, times));
+            List<Change> changes = new ArrayList<>(runs.size());
+            int[] times = new int[runs.size()];
+            for (Run run : runs) {
+                times[changes.size()] = run.calls().size();
+                changes.add(run.change());
+            }
+            List<List<Row>> answers = database.statement(c ->
+                    Store.apply(c, changes, times, patience));
             for (int i = 0; i < answers.size(); i++) {
                 List<Call> calls = runs.get(i).calls();
                 for (int n = 0; n < calls.size(); n++) {
@@ -161,7 +218,8 @@ final class Combiner {
                 }
             }
         } catch (Failed e) {
-            if (e.isRefusal() && halves(runs)) {
+            if (e.isRefusal() && halves(runs, patience)
+                    || e.isLocked() && patience != null && apart(runs)) {
                 return;
             }
             fail(runs, e);
@@ -172,20 +230,50 @@ final class Combiner {
     }
 
     /** One call that the database refuses fails alone: the others go without it. */
-    private boolean halves(List<Run> runs) {
+    private boolean halves(List<Run> runs, @Nullable Integer patience) {
         int size = runs.size();
         if (size > 1) {
-            send(runs.subList(0, size / 2));
-            send(runs.subList(size / 2, size));
+            send(runs.subList(0, size / 2), patience);
+            send(runs.subList(size / 2, size), patience);
             return true;
         }
         Run run = runs.get(0);
         int calls = run.calls().size();
         if (calls > 1) {
-            send(List.of(run.part(0, calls / 2)));
-            send(List.of(run.part(calls / 2, calls)));
+            send(List.of(run.part(0, calls / 2)), patience);
+            send(List.of(run.part(calls / 2, calls)), patience);
         }
         return calls > 1;
+    }
+
+    /** A tenant whose counter is locked goes by itself, and nobody waits with it. */
+    private boolean apart(List<Run> runs) {
+        Map<String, List<Run>> tenants = runs.stream().collect(Collectors.groupingBy(
+                run -> run.change().scope().tenant(), LinkedHashMap::new, Collectors.toList()));
+        List<List<Run>> groups = List.copyOf(tenants.values());
+        int size = groups.size();
+        if (size > 1) {
+            send(joined(groups.subList(0, size / 2)), PATIENCE);
+            send(joined(groups.subList(size / 2, size)), PATIENCE);
+            return true;
+        }
+        if (!begin(patient, mostPatient())) {
+            return false;
+        }
+        String tenant = runs.get(0).change().scope().tenant();
+        queue.pause(tenant);
+        elsewhere(() -> {
+            try {
+                send(runs, null);
+            } finally {
+                endPatient(tenant);
+            }
+        });
+        return true;
+    }
+
+    private static List<Run> joined(List<List<Run>> groups) {
+        return groups.stream().flatMap(List::stream).toList();
     }
 
     private static void fail(List<Run> runs, Failure failure) {
@@ -195,24 +283,56 @@ final class Combiner {
     }
 
     private void wake(List<Run> runs) {
+        List<Call> calls = new ArrayList<>();
+        runs.forEach(run -> calls.addAll(run.calls()));
+        wakeAll(calls);
+    }
+
+    private void wakeAll(List<Call> calls) {
         List<Promise> promises = new ArrayList<>();
-        for (Run run : runs) {
-            for (Call call : run.calls()) {
-                if (call instanceof Promise promise) {
-                    promises.add(promise);
-                } else {
-                    ((Waiting) call).wake();
-                }
+        for (Call call : calls) {
+            if (call instanceof Waiting waiting) {
+                waiting.wake();
+            } else {
+                promises.add((Promise) call);
             }
         }
-        if (promises.isEmpty()) {
-            return;
+        if (completions instanceof ForkJoinPool && !promises.isEmpty()) {
+            complete(new Completion(promises)::invoke);
+        } else {
+            promises.forEach(promise -> complete(promise::complete));
         }
-        Runnable completion = () -> promises.forEach(Promise::complete);
+    }
+
+    private void complete(Runnable completion) {
         try {
             completions.execute(completion);
-        } catch (RejectedExecutionException e) {
-            senders.execute(completion); // on a thread that sends nothing
+        } catch (RuntimeException | Error e) { // full, closed, or broken
+            elsewhere(completion);
+        }
+    }
+
+    /**
+     * Completes futures, each in a task of its own, because what depends on one may wait for
+     * another: the rest is there for other threads to take.
+     */
+    private static final class Completion extends RecursiveAction {
+        private static final long serialVersionUID = 1L;
+        private final transient List<Promise> promises;
+
+        Completion(List<Promise> promises) {
+            this.promises = promises;
+        }
+
+        @Override
+        protected void compute() {
+            List<Promise> left = promises;
+            while (left.size() > 1) {
+                int half = left.size() / 2;
+                new Completion(left.subList(half, left.size())).fork();
+                left = left.subList(0, half);
+            }
+            left.get(0).complete();
         }
     }
 
@@ -224,21 +344,22 @@ final class Combiner {
     }
 
     private void look(long nanos) {
-        CompletableFuture.delayedExecutor(nanos, TimeUnit.NANOSECONDS, senders).execute(() -> {
-            long now = System.nanoTime();
-            Long next = queue.expire(now, call -> {
-                call.fail(() -> overloaded("longestWait", bounds.longestWait()));
-                wake(List.of(new Run(call)));
-            });
-            if (next != null) {
-                look(next - now);
-                return;
-            }
-            watched.set(false);
-            if (!queue.isEmpty()) {
-                watch();
-            }
-        });
+        CompletableFuture.delayedExecutor(nanos, TimeUnit.NANOSECONDS, this::elsewhere)
+                .execute(() -> {
+                    long now = System.nanoTime();
+                    List<Call> late = new ArrayList<>();
+                    Long next = queue.expire(now,
+                            () -> overloaded("longestWait", bounds.longestWait()), late);
+                    wakeAll(late);
+                    if (next != null) {
+                        look(next - now);
+                        return;
+                    }
+                    watched.set(false);
+                    if (!queue.isEmpty()) {
+                        watch();
+                    }
+                });
     }
 
     private static QuotaException overloaded(String bound, Object value) {

@@ -24,6 +24,11 @@ final class Failed extends Exception implements Failure {
         return connected && SqlStates.isRefusal(reason);
     }
 
+    /** Whether a lock was not had in the time set for it. */
+    boolean isLocked() {
+        return connected && SqlStates.isLocked(reason);
+    }
+
     @Override
     public RuntimeException told() {
         return connected ? SqlStates.alone(reason, needs) : SqlStates.noConnection(reason);

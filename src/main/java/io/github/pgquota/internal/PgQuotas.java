@@ -31,7 +31,7 @@ public final class PgQuotas extends Verbs implements Quotas {
         this.database = new Database(dataSource, Right.APP);
         this.async = new Async(this, executor);
         this.combiner = combining == null ? null
-                : new Combiner(database, combining, async.executor());
+                : new Combiner(database, combining, executor);
     }
 
     @Override

@@ -26,7 +26,7 @@ final class Promise extends Call {
 
         @Override
         public boolean cancel(boolean mayInterruptIfRunning) {
-            return withdraw() && super.cancel(mayInterruptIfRunning);
+            return withdraw() && super.cancel(mayInterruptIfRunning) || isCancelled();
         }
 
         @Override

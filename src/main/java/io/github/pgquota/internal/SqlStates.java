@@ -18,6 +18,11 @@ final class SqlStates {
         return is(e, "40001", "40P01");
     }
 
+    /** A lock was waited for as long as was allowed, and not had; nothing was done. */
+    static boolean isLocked(SQLException e) {
+        return is(e, "55P03");
+    }
+
     /** The database refused what it was given: a constraint, a conversion, a check of our own. */
     static boolean isRefusal(SQLException e) {
         return Stream.of("22", "23", "PQ").anyMatch(state(e)::startsWith);

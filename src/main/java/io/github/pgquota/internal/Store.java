@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 final class Store {
 
     private static final String APPLY =
-            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
     /**
      * The same for one change, by its number of amounts, of which a request has at most 16. Arrays
@@ -35,7 +35,7 @@ final class Store {
     private static String applyOne(int amounts) {
         String places = String.join(", ", Collections.nCopies(amounts, "?"));
         return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, array[" + places
-                + "]::text[], array[" + places + "]::bigint[], ?)";
+                + "]::text[], array[" + places + "]::bigint[], ?, ?)";
     }
 
     /**
@@ -44,9 +44,11 @@ final class Store {
      * one for those that are granted, and one for the rest.
      *
      * @param times how many calls each change stands for; null for one each
+     * @param patience milliseconds to wait for a locked counter; null for as long as is set
      */
     static List<List<Row>> apply(
-            Connection connection, List<Change> changes, int @Nullable [] times)
+            Connection connection, List<Change> changes, int @Nullable [] times,
+            @Nullable Integer patience)
             throws SQLException {
         Change only = changes.size() == 1 ? changes.get(0) : null;
         try (PreparedStatement statement = connection.prepareStatement(
@@ -56,6 +58,8 @@ final class Store {
             } else {
                 bind(statement, only, times == null ? 1 : times[0]);
             }
+            statement.setObject(only == null ? 10 : 7 + 2 * only.amounts().size(), patience,
+                    Types.INTEGER);
             List<List<Row>> answers = new ArrayList<>(changes.size());
             for (int i = 0; i < changes.size(); i++) {
                 answers.add(new ArrayList<>(1));

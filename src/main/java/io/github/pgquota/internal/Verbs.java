@@ -23,7 +23,8 @@ abstract class Verbs implements Operations {
 
     /** Has one change decided. */
     Decision decide(Change change) {
-        return Answers.decision(change, read(c -> Store.apply(c, List.of(change), null)).get(0), 0);
+        return Answers.decision(change,
+                read(c -> Store.apply(c, List.of(change), null, null)).get(0), 0);
     }
 
     @Override
@@ -81,7 +82,7 @@ abstract class Verbs implements Operations {
             return List.of();
         }
         List<Change> changes = requests.stream().map(r -> Change.consume(r)).toList();
-        List<List<Row>> answers = read(c -> Store.apply(c, changes, null));
+        List<List<Row>> answers = read(c -> Store.apply(c, changes, null, null));
         List<Decision> decisions = new ArrayList<>();
         List<Object> outcomes = new ArrayList<>();
         QuotaException first = null;

@@ -74,7 +74,7 @@ public final class EngineList extends Verbs {
     private List<Object> send(Connection connection) throws SQLException {
         List<List<Row>> answers = Store.apply(connection,
                 runs.stream().map(Run::change).toList(),
-                runs.stream().mapToInt(run -> run.calls().size()).toArray());
+                runs.stream().mapToInt(run -> run.calls().size()).toArray(), null);
         List<Object> outcomes = new ArrayList<>();
         for (int i = 0; i < runs.size(); i++) {
             for (int n = 0; n < runs.get(i).calls().size(); n++) {

@@ -11,6 +11,7 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.URI;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.Set;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ConcurrentHashMap;
@@ -18,6 +19,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -37,9 +39,12 @@ import org.jspecify.annotations.Nullable;
 public final class Proxy implements AutoCloseable {
 
     private static final int PROTOCOL_3 = 3;
+    /** The type of a parcel that is bytes and no message. */
+    private static final int BYTES = -1;
 
     private final String host;
     private final int port;
+    private final boolean postgres;
     private final ServerSocket listener;
     private final Set<Closeable> open = ConcurrentHashMap.newKeySet();
     private final AtomicLong roundTrips = new AtomicLong();
@@ -48,9 +53,10 @@ public final class Proxy implements AutoCloseable {
     private final AtomicInteger requestsToLose = new AtomicInteger();
     private volatile long delayNanos;
 
-    private Proxy(String host, int port) throws IOException {
+    private Proxy(String host, int port, boolean postgres) throws IOException {
         this.host = host;
         this.port = port;
+        this.postgres = postgres;
         this.listener = new ServerSocket(0, 300, InetAddress.getLoopbackAddress());
         start("accept", this::accept);
     }
@@ -58,11 +64,25 @@ public final class Proxy implements AutoCloseable {
     /** A proxy to the server of a JDBC URL. */
     public static Proxy to(String url) {
         URI server = server(url);
+        return to(server.getHost(), server.getPort() < 0 ? 5432 : server.getPort(), true);
+    }
+
+    /** A proxy to a server of any other kind: it delays and cuts, and counts connections only. */
+    public static Proxy to(String host, int port) {
+        return to(host, port, false);
+    }
+
+    private static Proxy to(String host, int port, boolean postgres) {
         try {
-            return new Proxy(server.getHost(), server.getPort() < 0 ? 5432 : server.getPort());
+            return new Proxy(host, port, postgres);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
+    }
+
+    /** The local port that leads through this proxy. */
+    public int port() {
+        return listener.getLocalPort();
     }
 
     /** The JDBC URL that leads through this proxy, without encryption. */
@@ -141,8 +161,13 @@ public final class Proxy implements AutoCloseable {
         void start() throws IOException {
             Wire up = new Wire(this, server.getOutputStream());
             Wire down = new Wire(this, client.getOutputStream());
-            Proxy.start("requests", () -> requests(client.getInputStream(), up));
-            Proxy.start("replies", () -> replies(server.getInputStream(), down));
+            if (postgres) {
+                Proxy.start("requests", () -> requests(client.getInputStream(), up));
+                Proxy.start("replies", () -> replies(server.getInputStream(), down));
+            } else {
+                Proxy.start("requests", () -> copy(client.getInputStream(), up));
+                Proxy.start("replies", () -> copy(server.getInputStream(), down));
+            }
             Proxy.start("up", up);
             Proxy.start("down", down);
         }
@@ -186,6 +211,15 @@ public final class Proxy implements AutoCloseable {
             }
         }
 
+        private void copy(InputStream in, Wire out) throws IOException {
+            try (this) {
+                byte[] buffer = new byte[1 << 16];
+                for (int n = in.read(buffer); n >= 0; n = in.read(buffer)) {
+                    out.send(BYTES, Arrays.copyOf(buffer, n));
+                }
+            }
+        }
+
         private byte[] body(DataInputStream data) throws IOException {
             return data.readNBytes(data.readInt() - Integer.BYTES);
         }
@@ -224,7 +258,7 @@ public final class Proxy implements AutoCloseable {
             while (open.contains(link)) {
                 Parcel parcel = parcels.poll(1, TimeUnit.SECONDS);
                 while (parcel != null) {
-                    TimeUnit.NANOSECONDS.sleep(parcel.due() - System.nanoTime());
+                    await(parcel.due());
                     write(parcel);
                     parcel = parcels.poll();
                 }
@@ -232,13 +266,26 @@ public final class Proxy implements AutoCloseable {
             }
         }
 
+        /** What is ready goes out before a wait; and no sleep, which would round up to a ms. */
+        private void await(long due) throws IOException {
+            long left = due - System.nanoTime();
+            if (left > 0) {
+                out.flush();
+            }
+            for (; left > 0; left = due - System.nanoTime()) {
+                LockSupport.parkNanos(left);
+            }
+        }
+
         private void write(Parcel parcel) throws IOException {
             if (parcel.type() > 0) {
                 out.write(parcel.type());
             }
-            int length = parcel.body().length + Integer.BYTES;
-            for (int shift = 24; shift >= 0; shift -= 8) {
-                out.write(length >>> shift);
+            if (parcel.type() != BYTES) {
+                int length = parcel.body().length + Integer.BYTES;
+                for (int shift = 24; shift >= 0; shift -= 8) {
+                    out.write(length >>> shift);
+                }
             }
             out.write(parcel.body());
         }

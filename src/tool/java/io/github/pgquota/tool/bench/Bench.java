@@ -6,14 +6,14 @@ import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -21,38 +21,56 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
-/** Measures the library beside the plain UPDATE, as docs/performance.md says: {@code -Pbench}. */
+/** Measures the library beside others, as docs/performance.md says: {@code -Pbench}. */
 @Command(
         name = "bench",
-        description = "Measures the library beside a plain UPDATE, through the same pool, in the"
-                + " same run. Exit status: 0, 1 if a round was void, 2 for bad usage.",
+        description = "Measures the library beside a plain UPDATE, Bucket4j and Redis, in the same"
+                + " run. Exit status: 0, 1 if a round was void, 2 for bad usage.",
         sortOptions = false)
 public final class Bench implements Callable<Integer> {
 
-    /** What can be asked for. */
-    enum Workload { hot, spread, keyed, reserve, denied, rtt, ledger, memory }
-
+    private static final List<String> SPECIAL = List.of("ledger", "scopes", "memory", "soak");
     private static final List<Long> LEDGERS = List.of(100_000L, 1_000_000L);
     private static final long LONG_LEDGER = 10_000_000L;
+    private static final int MORE_SCOPES = 100;
     private static final double MOST_GROWTH = 2;
+    private static final int WARM_UPS = 2;
+    private static final int MANY = 512;
+    private static final Pattern PROCESSES = Pattern.compile("(.+)-([1-9])jvm");
+    private static final String HALF = "-half";
 
     @Spec
     private CommandSpec spec;
 
-    @Option(names = "--workloads", split = ",", paramLabel = "NAME", description =
-            "Any of ${COMPLETION-CANDIDATES}, with a comma between; all by default. What a workload"
-                    + " is compared with is measured too.")
-    private Set<Workload> workloads = EnumSet.allOf(Workload.class);
+    @Option(names = "--rows", split = ",", paramLabel = "NAME",
+            description = "Rows to measure, with a comma between; --list tells their names.")
+    private @Nullable List<String> names;
 
-    @Option(names = "--callers", paramLabel = "N", defaultValue = "64",
-            description = "How many call at once (default: ${DEFAULT-VALUE}).")
-    private int callers;
+    @Option(names = "--list", description = "Tells the names of the rows, and who is in them.")
+    private boolean list;
 
-    @Option(names = "--seconds", paramLabel = "S", defaultValue = "1",
+    @Option(names = "--callers", paramLabel = "N", description = "Another number of callers.")
+    private @Nullable Integer callers;
+
+    @Option(names = "--kind", paramLabel = "KIND",
+            description = "Other callers: platform, virtual or async.")
+    private @Nullable String kind;
+
+    @Option(names = "--rtt", paramLabel = "MS",
+            description = "Another network time that is added to each round trip.")
+    private @Nullable Double rtt;
+
+    @Option(names = "--paths", split = ",", paramLabel = "PATH",
+            description = "Other paths: bare, direct, combined, async, bucket4j-update,"
+                    + " bucket4j-advisory, bucket4j-batching, redis; with another workload before"
+                    + " a slash, or another number of callers behind an @.")
+    private @Nullable List<String> paths;
+
+    @Option(names = "--seconds", paramLabel = "S", defaultValue = "0.6",
             description = "Length of a path's slice of a round (default: ${DEFAULT-VALUE}).")
     private double seconds;
 
-    @Option(names = "--rounds", paramLabel = "N", defaultValue = "15",
+    @Option(names = "--rounds", paramLabel = "N", defaultValue = "5",
             description = "Rounds that count (default: ${DEFAULT-VALUE}).")
     private int rounds;
 
@@ -60,39 +78,48 @@ public final class Bench implements Callable<Integer> {
             description = "Scopes of the spread workloads (default: ${DEFAULT-VALUE}).")
     private int scopes;
 
-    @Option(names = "--rtt", paramLabel = "MS", defaultValue = "20",
-            description = "Network time that workload rtt adds (default: ${DEFAULT-VALUE}).")
-    private double rtt;
-
     @Option(names = "--calls", paramLabel = "N", defaultValue = "1000000",
-            description = "Calls of workload memory (default: ${DEFAULT-VALUE}).")
+            description = "Calls of row memory (default: ${DEFAULT-VALUE}).")
     private long calls;
 
-    @Option(names = "--long", description = "Adds a ledger of 10 million rows.")
+    @Option(names = "--minutes", paramLabel = "N", defaultValue = "20",
+            description = "Length of row soak (default: ${DEFAULT-VALUE}).")
+    private double minutes;
+
+    @Option(names = "--redis", paramLabel = "URL",
+            description = "A running Redis; otherwise redis-server is started.")
+    private @Nullable String redisUrl;
+
+    @Option(names = "--long", description = "All rows; ledger and scopes up to 10 million.")
     private boolean longRun;
 
     @Option(names = "--out", paramLabel = "FILE", defaultValue = "target/bench/results.json",
-            description = "Where the figures go (default: ${DEFAULT-VALUE}).")
+            description = "Where the figures go (default: ${DEFAULT-VALUE}); cost.json and the"
+                    + " charts go beside it.")
     private Path out;
 
     @Option(names = {"-h", "--help"}, usageHelp = true, description = "Says this.")
     private boolean help;
 
     private final Map<Line, Series> lines = new LinkedHashMap<>();
-    private final List<Target> targets = new ArrayList<>();
+    private final List<Map<Line, Series>> rows = new ArrayList<>();
+    private final List<String> targets = new ArrayList<>();
+    private final Map<Double, Door> doors = new LinkedHashMap<>();
+    private @Nullable RedisServer redis;
 
     /** Measures, prints a table, writes the results. */
     public static void main(String[] args) {
+        // threads of others must not keep the program alive
         System.exit(new CommandLine(new Bench()).execute(args));
     }
 
     @Override
     public Integer call() throws Exception {
-        if (callers < 1 || rounds < 1 || scopes < Stage.TENANTS || calls < 10
-                || !(seconds > 0) || !(rtt >= 0)) {
-            throw new ParameterException(spec.commandLine(), "callers and rounds are at least 1,"
-                    + " scopes at least " + Stage.TENANTS
-                    + ", calls at least 10, seconds above 0, rtt not below 0");
+        check();
+        if (list) {
+            Rows.all().forEach(row -> output().printf("%-15s %s%n", row.name(), row.lines()));
+            SPECIAL.forEach(output()::println);
+            return 0;
         }
         String server = System.getProperty("pgquota.test.postgres", "embedded");
         try (PostgresServer postgres = PostgresServer.start(server);
@@ -101,138 +128,214 @@ public final class Bench implements Callable<Integer> {
         }
     }
 
+    private void check() {
+        List<String> known = new ArrayList<>(SPECIAL);
+        Rows.all().forEach(row -> known.add(row.name()));
+        if (names != null && !known.containsAll(names)) {
+            throw new ParameterException(spec.commandLine(), "rows are " + known);
+        }
+        if (kind != null && !List.of(Line.PLATFORM, Line.VIRTUAL, Line.ASYNC).contains(kind)) {
+            throw new ParameterException(spec.commandLine(), "kinds are platform, virtual, async");
+        }
+        if (callers != null && callers < 1 || rtt != null && !(rtt >= 0)
+                || rounds < 1 || scopes < Stage.TENANTS || calls < 10 || !(seconds > 0)
+                || !(minutes > 0)) {
+            throw new ParameterException(spec.commandLine(), "callers and rounds are at least 1,"
+                    + " scopes at least " + Stage.TENANTS
+                    + ", calls at least 10, seconds and minutes above 0, rtt not below 0");
+        }
+    }
+
     /** Measures on a stage that is ready. Returns the exit status. */
     int measure(Stage stage) throws Exception {
-        PrintWriter output = spec.commandLine().getOut();
-        output.println(Machine.describe(stage));
+        output().println(Machine.describe(stage));
         try {
-            oneScope(stage);
-            manyScopes(stage);
-            roundTrips(stage);
+            for (Row row : Rows.all()) {
+                if (asked(row.name(), row.inShortRun())) {
+                    run(stage, row.with(callers, kind, rtt, paths));
+                }
+            }
             ledger(stage);
+            scopes(stage);
+            soak(stage);
             memory(stage);
         } catch (VoidRoundException e) {
-            spec.commandLine().getErr().println("A round is void, so nothing was written. "
-                    + e.getMessage());
+            say("A round is void, so nothing was written. " + e.getMessage());
             return 1;
+        } finally {
+            close();
         }
-        Results.table(output, lines.values());
-        output.println();
-        Results.targets(output, targets);
-        output.flush();
+        Results.table(output(), lines.values());
+        output().println();
+        targets.forEach(output()::println);
+        output().flush();
         Results.write(out, lines.values());
+        Results.writeCost(out.resolveSibling("cost.json"), lines.values());
+        Chart.write(out.toAbsolutePath().getParent(), rows);
         return 0;
     }
 
-    private void oneScope(Stage stage) throws Exception {
-        List<Contender> contenders = new ArrayList<>();
-        Line direct = Line.of("hot", "direct", callers);
-        Line bare = Line.of("hot", "bare", callers);
-        Line denied = Line.of("denied", "direct", callers);
-        if (asked(Workload.hot)) {
-            contenders.add(Contenders.bareHot(bare, stage, stage.pool()));
-        }
-        if (asked(Workload.hot, Workload.denied)) {
-            contenders.add(Contenders.hot(direct, stage, stage.quotas()));
-        }
-        if (asked(Workload.denied)) {
-            contenders.add(Contenders.denied(denied, stage));
-        }
-        run(contenders);
-        target(0.9, direct, bare);
-        target(5, denied, direct);
+    private boolean asked(String name, boolean inShortRun) {
+        return names == null ? inShortRun || longRun : names.contains(name);
     }
 
-    private void manyScopes(Stage stage) throws Exception {
-        List<Contender> contenders = new ArrayList<>();
-        Line bare = Line.of("spread", "bare", callers);
-        Line direct = Line.of("spread", "direct", callers);
-        Line keyed = Line.of("keyed", "direct", callers);
-        Line reserve = Line.of("reserve", "direct", callers);
-        if (asked(Workload.spread, Workload.keyed, Workload.reserve)) {
-            contenders.add(Contenders.bareSpread(bare, stage));
-        }
-        if (asked(Workload.spread)) {
-            contenders.add(Contenders.spread(direct, stage));
-        }
-        if (asked(Workload.keyed)) {
-            contenders.add(Contenders.keyed(keyed, stage));
-        }
-        if (asked(Workload.reserve)) {
-            contenders.add(Contenders.reserve(reserve, stage));
-        }
-        run(contenders);
-        target(0.7, direct, bare);
-        target(0.5, keyed, bare);
-        target(0.3, reserve, bare);
-    }
-
-    private void roundTrips(Stage stage) throws Exception {
-        if (!asked(Workload.rtt)) {
-            return;
-        }
-        try (RoundTrips slow = new RoundTrips(stage, rtt)) {
-            run(slow.contenders());
-            for (Contender contender : slow.contenders()) {
-                Line line = contender.line();
-                targets.add(Target.between(rtt, 2 * rtt, "p50 ms of " + line,
-                        lines.get(line).millis(50)));
+    private void run(Stage stage, Row row) throws Exception {
+        Map<Line, Contender> contenders = new LinkedHashMap<>();
+        for (Line line : row.lines()) {
+            try {
+                contenders.put(line, contender(stage, line, contenders));
+            } catch (NotRunException e) {
+                targets.add("not run " + line + ": " + e.getMessage());
             }
-            targets.add(Target.between(1, 1, "round trips of a call", Spread.of(slow.perCall())));
+        }
+        stage.settleDown();
+        Map<Line, Series> measured;
+        try {
+            measured = run(List.copyOf(contenders.values()));
+        } finally {
+            contenders.values().forEach(Contender::close);
+        }
+        for (Row.Goal goal : row.goals()) {
+            Target target = goal.target(row, measured);
+            if (target != null) {
+                targets.add(target.toString());
+            }
+        }
+    }
+
+    /** A path's name may end in how it is called, if not by all callers of this process. */
+    private Contender contender(Stage stage, Line line, Map<Line, Contender> before)
+            throws Exception {
+        Matcher processes = PROCESSES.matcher(line.path());
+        Door door = door(stage, line.rttMillis());
+        if (processes.matches()) {
+            Contender.Local here = door.contender(line.path(processes.group(1)));
+            Children children =
+                    new Children(line, here, stage, Integer.parseInt(processes.group(2)));
+            children.warmUp(slice());
+            return children;
+        }
+        if (line.path().endsWith(HALF)) {
+            Line whole = line.path(line.path().replace(HALF, ""));
+            if (before.get(whole) instanceof Contender.Local closed) {
+                return closed.half(line);
+            }
+            throw new NotRunException("its whole load is not measured before");
+        }
+        return door.contender(line);
+    }
+
+    private Door door(Stage stage, double rttMillis) throws Exception {
+        Door door = doors.get(rttMillis);
+        if (door == null) {
+            door = new Door(stage, this::redis, rttMillis);
+            doors.put(rttMillis, door);
+        }
+        return door;
+    }
+
+    private RedisServer redis() {
+        if (redis == null) {
+            redis = RedisServer.open(redisUrl);
+            output().println(redis);
+        }
+        return redis;
+    }
+
+    private void close() {
+        doors.values().forEach(Door::close);
+        if (redis != null) {
+            redis.close();
         }
     }
 
     private void ledger(Stage stage) throws Exception {
-        if (!asked(Workload.ledger)) {
-            return;
-        }
-        List<Long> sizes = new ArrayList<>(LEDGERS);
-        if (longRun) {
-            sizes.add(LONG_LEDGER);
-        }
-        say("filling ledgers");
-        try (Ledger ledger = new Ledger(stage.server(), scopes, callers, sizes)) {
-            run(ledger.contenders());
-            Line smallest = ledger.contenders().get(0).line();
-            for (Contender larger : ledger.contenders().subList(1, sizes.size())) {
-                target(0.9, larger.line(), smallest);
+        if (asked("ledger", false)) {
+            List<Long> sizes = new ArrayList<>(LEDGERS);
+            if (longRun) {
+                sizes.add(LONG_LEDGER);
+            }
+            say("filling ledgers");
+            try (Sizes ledgers = Sizes.ledgers(
+                    stage.server(), scopes, callers(), path(), sizes)) {
+                compare(0.9, ledgers);
             }
         }
     }
 
+    private void scopes(Stage stage) throws Exception {
+        if (asked("scopes", false)) {
+            say("opening windows");
+            try (Sizes sizes = Sizes.scopes(stage.server(), callers(), path(),
+                    List.of(scopes, scopes * MORE_SCOPES))) {
+                compare(0.8, sizes);
+            }
+        }
+    }
+
+    /** Every size against the smallest. */
+    private void compare(double least, Sizes sizes) throws Exception {
+        Map<Line, Series> measured = run(sizes.contenders());
+        Series smallest = measured.values().iterator().next();
+        measured.values().stream().skip(1).forEach(larger -> targets.add(Target.atLeast(
+                least, larger.line() + " : " + smallest.line(),
+                larger.ratio(Figure.RATE, smallest, Figure.RATE)).toString()));
+    }
+
     private void memory(Stage stage) throws Exception {
-        if (!asked(Workload.memory)) {
+        if (!asked("memory", false)) {
             return;
         }
         say("calling, to see what memory is kept");
         stage.stopFlushing();
-        List<Memory.Reading> readings = Memory.measure(stage, calls / 10, calls / 2, calls);
-        String words = readings.stream().map(Memory.Reading::toString)
-                .collect(Collectors.joining(", "));
-        double growth = readings.get(2).megabytes() - readings.get(0).megabytes();
-        targets.add(Target.atMost(MOST_GROWTH, "MB more heap; " + words, Spread.of(growth)));
-    }
-
-    private boolean asked(Workload... any) {
-        return List.of(any).stream().anyMatch(workloads::contains);
-    }
-
-    private void run(List<Contender> contenders) throws Exception {
-        PrintWriter log = spec.commandLine().getErr();
-        Duration slice = Duration.ofNanos(Math.round(seconds * 1e9));
-        lines.putAll(new Match(contenders, 2, rounds, slice, log).run());
-    }
-
-    /** Both were measured in the same match, or nothing is said. */
-    private void target(double least, Line line, Line against) {
-        if (lines.containsKey(line) && lines.containsKey(against)) {
-            targets.add(Target.atLeast(least, line + " : " + against,
-                    lines.get(line).ratioTo(lines.get(against))));
+        try (Door door = new Door(stage, this::redis, 0)) {
+            List<Memory.Reading> readings = Memory.measure(door, calls / 10, calls / 2, calls);
+            String words = readings.stream().map(Memory.Reading::toString)
+                    .collect(Collectors.joining(", "));
+            double growth = readings.get(2).megabytes() - readings.get(0).megabytes();
+            targets.add(Target.atMost(MOST_GROWTH, "MB more heap; " + words, Spread.of(growth))
+                    .toString());
         }
     }
 
+    private void soak(Stage stage) throws Exception {
+        if (asked("soak", false)) {
+            List<Series> parts = new ArrayList<>();
+            Soak.run(stage.server(), callers(), path(), Duration.ofNanos(
+                            Math.round(minutes * 60e9)), spec.commandLine().getErr(), parts)
+                    .forEach(target -> targets.add(target.toString()));
+            parts.forEach(part -> lines.put(part.line(), part));
+        }
+    }
+
+    private int callers() {
+        return callers == null ? MANY : callers;
+    }
+
+    private String path() {
+        return paths == null ? "combined" : paths.get(0);
+    }
+
+    private Map<Line, Series> run(List<? extends Contender> contenders) throws Exception {
+        Map<Line, Series> measured = Match.run(
+                contenders, WARM_UPS, rounds, slice(), spec.commandLine().getErr());
+        rows.add(measured);
+        // who is in several rows has a line of all his rounds
+        measured.forEach((line, series) -> lines.computeIfAbsent(line, Series::new)
+                .rounds().addAll(series.rounds()));
+        return measured;
+    }
+
+    private Duration slice() {
+        return Duration.ofNanos(Math.round(seconds * 1e9));
+    }
+
+    private PrintWriter output() {
+        return spec.commandLine().getOut();
+    }
+
     private void say(String words) {
-        spec.commandLine().getErr().printf(Locale.ROOT, "%s%n", words);
+        spec.commandLine().getErr().println(words);
         spec.commandLine().getErr().flush();
     }
 }

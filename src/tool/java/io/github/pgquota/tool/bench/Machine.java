@@ -23,7 +23,7 @@ final class Machine {
                 system.getName(), system.getArch(), System.getProperty("java.version"),
                 setting(stage, "server_version"), setting(stage, "fsync"),
                 setting(stage, "synchronous_commit"), setting(stage, "shared_buffers"),
-                Stage.POOL, stage.scopes());
+                Door.POOL, stage.scopes());
     }
 
     private static String setting(Stage stage, String name) throws SQLException {

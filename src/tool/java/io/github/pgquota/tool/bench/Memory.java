@@ -16,9 +16,9 @@ final class Memory {
     private static final int DENIED = 4;
     private static final double MEGABYTE = 1 << 20;
 
-    private final List<Contender> contenders;
+    private final List<Contender.Local> contenders;
 
-    private Memory(List<Contender> contenders) {
+    private Memory(List<Contender.Local> contenders) {
         this.contenders = contenders;
     }
 
@@ -35,14 +35,17 @@ final class Memory {
      * Calls until each of the given numbers is reached. Most are unkeyed consumes, the quickest; a
      * few are denied, keyed, or a reservation, so that nothing can be kept by scope, key or hold.
      */
-    static List<Reading> measure(Stage stage, long... calls) throws Exception {
-        Contender spread = Contenders.spread(Line.of("spread", "direct", THREADS), stage);
-        Contender denied = Contenders.denied(Line.of("denied", "direct", THREADS), stage);
-        List<Contender> mix = new ArrayList<>(Collections.nCopies(DENIED, denied));
-        mix.add(Contenders.keyed(Line.of("keyed", "direct", THREADS), stage));
-        mix.add(Contenders.reserve(Line.of("reserve", "direct", THREADS), stage));
-        mix.addAll(Collections.nCopies(MIX - mix.size(), spread));
+    static List<Reading> measure(Door door, long... calls) throws Exception {
+        List<Contender.Local> mix = new ArrayList<>();
+        mix.addAll(Collections.nCopies(DENIED, of(door, "denied")));
+        mix.add(of(door, "keyed"));
+        mix.add(of(door, "reserve"));
+        mix.addAll(Collections.nCopies(MIX - mix.size(), of(door, "spread")));
         return new Memory(mix).measure(calls);
+    }
+
+    private static Contender.Local of(Door door, String workload) throws Exception {
+        return door.contender(Line.of(workload, "combined", THREADS));
     }
 
     private List<Reading> measure(long... calls) throws Exception {

@@ -1,42 +1,31 @@
 package io.github.pgquota.tool.bench;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.function.ToDoubleFunction;
 import java.util.stream.IntStream;
 
 /** A line's slices, one a round. */
 record Series(Line line, List<Slice> rounds) {
 
-    private static final double NANOS = 1e6;
-
     Series(Line line) {
         this(line, new ArrayList<>());
     }
 
-    /** Calls a second. */
-    Spread perSecond() {
-        return over(Slice::perSecond);
-    }
-
-    /** Milliseconds that so many per cent of a round's calls took at most. */
-    Spread millis(double percentile) {
-        return over(slice -> slice.latency().getValueAtPercentile(percentile) / NANOS);
+    /** A figure over the rounds. */
+    Spread spread(Figure figure) {
+        return Spread.of(rounds.stream().mapToDouble(figure::of).toArray());
     }
 
     /**
-     * Rate by rate, round by round: a pair ran within seconds, so what else the machine did
+     * Figure by figure, round by round: a pair ran within seconds, so what else the machine did
      * meanwhile weighs on both.
      */
-    Spread ratioTo(Series other) {
+    Spread ratio(Figure figure, Series other, Figure otherFigure) {
         return Spread.of(IntStream.range(0, rounds.size())
-                .mapToDouble(i -> rounds.get(i).perSecond() / other.rounds.get(i).perSecond())
+                .mapToDouble(i -> figure.of(rounds.get(i)) / otherFigure.of(other.rounds.get(i)))
                 .toArray());
-    }
-
-    private Spread over(ToDoubleFunction<Slice> figure) {
-        return Spread.of(rounds.stream().mapToDouble(figure).toArray());
     }
 
     /** The median of a figure over the rounds, and its extremes. */
@@ -44,7 +33,7 @@ record Series(Line line, List<Slice> rounds) {
 
         static Spread of(double... values) {
             double[] sorted = values.clone();
-            java.util.Arrays.sort(sorted);
+            Arrays.sort(sorted);
             int n = sorted.length;
             return new Spread((sorted[(n - 1) / 2] + sorted[n / 2]) / 2, sorted[0], sorted[n - 1]);
         }

@@ -8,20 +8,20 @@ import java.util.Locale;
  *
  * @param what the figure in words
  * @param figure median and extremes
- * @param format of the figure
  */
-record Target(String what, Spread figure, String format, double least, double most) {
+record Target(String what, Spread figure, double least, double most) {
 
     static Target atLeast(double least, String what, Spread figure) {
-        return new Target(what, figure, "%.2f", least, Double.POSITIVE_INFINITY);
+        return new Target(what, figure, least, Double.POSITIVE_INFINITY);
     }
 
     static Target atMost(double most, String what, Spread figure) {
-        return new Target(what, figure, "%.2f", Double.NEGATIVE_INFINITY, most);
+        return new Target(what, figure, Double.NEGATIVE_INFINITY, most);
     }
 
-    static Target between(double least, double most, String what, Spread figure) {
-        return new Target(what, figure, "%.2f", least, most);
+    /** No promise: only what came of it. */
+    static Target none(String what, Spread figure) {
+        return new Target(what, figure, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY);
     }
 
     boolean reached() {
@@ -30,13 +30,16 @@ record Target(String what, Spread figure, String format, double least, double mo
 
     @Override
     public String toString() {
-        return String.format(Locale.ROOT, "%-7s %-62s %-20s target %s",
-                reached() ? "reached" : "MISSED", what, figure.text(format), bounds());
+        if (Double.isInfinite(least) && Double.isInfinite(most)) {
+            return String.format(Locale.ROOT, "%-7s %-82s %s", "is", what, figure.text("%.2f"));
+        }
+        return String.format(Locale.ROOT, "%-7s %-82s %-22s target %s",
+                reached() ? "reached" : "MISSED", what, figure.text("%.2f"), bounds());
     }
 
     private String bounds() {
-        String low = String.format(Locale.ROOT, format, least);
-        String high = String.format(Locale.ROOT, format, most);
+        String low = String.format(Locale.ROOT, "%.2f", least);
+        String high = String.format(Locale.ROOT, "%.2f", most);
         if (Double.isInfinite(most)) {
             return "≥ " + low;
         }

@@ -299,14 +299,17 @@ public final class Replay implements Callable<Integer> {
     private ReplayReport run(Job job, Target target) throws Exception {
         Schema.of(target.pool()).migrate();
         int calls = job.trace().calls().size();
-        try (Quotas quotas = Quotas.on(target.pool()).build()) {
+        Statements statements = new Statements(target.pool());
+        try (Quotas quotas = Quotas.on(statements.counted()).build()) {
             Setup.run(quotas.plans("replay", null), job.tenants(), target.prefix(),
                     Math.min(job.callers(), MOST_CONNECTIONS));
             Instant since = Holding.now(target.pool()).minus(Duration.ofHours(1));
             Duration duration;
+            long before = statements.number().get();
             try (Progress progress = Progress.of("replay", calls)) {
                 duration = Replayer.run(job, quotas, progress);
             }
+            long sent = statements.number().get() - before;
             if (job.holdsOrNull() != null) {
                 say("waiting for the holds of killed callers to expire");
                 Holding.awaitExpiry(target.pool(), job);
@@ -320,7 +323,7 @@ public final class Replay implements Callable<Integer> {
                 naive = naive(job, target, Way.CHECK_THEN_INCREMENT);
                 transaction = naive(job, target, Way.TRANSACTION);
             }
-            return new ReplayReport(job, proof, duration, naive, transaction,
+            return new ReplayReport(job, proof, duration, sent, naive, transaction,
                     figures.holds(), figures.held());
         }
     }

@@ -10,6 +10,7 @@ import org.jspecify.annotations.Nullable;
  * All that a replay has found out: what is printed and what {@code --json} writes.
  *
  * @param duration of the replay through the library
+ * @param statements that it took
  * @param naiveOverOrNull how far check-then-increment went over; null if it was not run
  * @param transactionOverOrNull the same for the transaction
  * @param holds in the database at the end, by state
@@ -19,6 +20,7 @@ record ReplayReport(
         Job job,
         Proof proof,
         Duration duration,
+        long statements,
         @Nullable Long naiveOverOrNull,
         @Nullable Long transactionOverOrNull,
         Map<String, Long> holds,

@@ -40,6 +40,8 @@ final class Screen {
                 count(report.job().tenants().size(), "tenant"),
                 count(report.job().callers(), "caller"), report.seconds(),
                 count(Math.round(calls / Math.max(0.001, report.seconds())), "call"));
+        line("combined in %s: calls that come in while one is under way go in the next one",
+                count(report.statements(), "statement"));
         long abandoned = report.sum(t -> t.abandoned.sum());
         line("%s granted%s, with %s; %,d denied",
                 count(report.sum(t -> t.granted.sum()), "call"),

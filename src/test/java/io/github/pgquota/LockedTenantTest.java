@@ -1,0 +1,90 @@
+package io.github.pgquota;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.sql.Connection;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** A transaction of the application keeps a tenant's counter locked: nobody else waits with it. */
+class LockedTenantTest {
+
+    private World world;
+    private Connection transaction;
+
+    @BeforeEach
+    void open() throws Exception {
+        world = World.with(Limit.named("requests").capacity(1_000));
+        world.quotas().consume(Request.of("acme").take("requests", 1));
+        String plan = world.rows("select plan from pgquota.tenant").get(0);
+        for (int i = 0; i < 20; i++) {
+            world.quotas().plans().assign("other" + i, plan);
+        }
+        transaction = world.database().dataSource().getConnection();
+        transaction.setAutoCommit(false);
+        world.quotas().within(transaction).consume(Request.of("acme").take("requests", 1));
+    }
+
+    @AfterEach
+    void close() throws Exception {
+        transaction.close();
+        world.proof();
+        world.close();
+    }
+
+    private static Request ask(String tenant) {
+        return Request.of(tenant).take("requests", 1);
+    }
+
+    @Test
+    void othersOfItsBatchAreDecidedWithoutIt() throws Exception {
+        List<CompletableFuture<Decision>> locked = new ArrayList<>();
+        List<CompletableFuture<Decision>> others = new ArrayList<>();
+        AsyncOperations async = world.quotas().async();
+        for (int i = 0; i < 20; i++) {
+            locked.add(async.consume(ask("acme")));
+            others.add(async.consume(ask("other" + i)));
+        }
+        for (CompletableFuture<Decision> other : others) {
+            assertThat(other.get(20, TimeUnit.SECONDS).isGranted()).isTrue();
+        }
+        assertThat(locked).noneMatch(CompletableFuture::isDone);
+        assertThat(world.rows("select sum(used) from pgquota.counter where tenant <> 'acme'"))
+                .containsExactly("20");
+        transaction.commit();
+        for (CompletableFuture<Decision> call : locked) {
+            assertThat(call.get(20, TimeUnit.SECONDS).isGranted()).isTrue();
+        }
+        assertThat(world.rows("select used from pgquota.counter where tenant = 'acme'"))
+                .containsExactly("22");
+    }
+
+    @Test
+    void callersThatFoundAnIdleSystemLeaveRoomForOthers() throws Exception {
+        List<Thread> waiting = new ArrayList<>();
+        for (int i = 0; i < 8; i++) {
+            Thread thread = new Thread(() -> world.quotas().consume(ask("acme")));
+            thread.start();
+            waiting.add(thread);
+        }
+        for (int i = 0; i < 20; i++) {
+            int number = i;
+            assertThat(CompletableFuture.supplyAsync(
+                    () -> world.quotas().consume(ask("other" + number)))
+                    .get(20, TimeUnit.SECONDS).isGranted()).isTrue();
+        }
+        assertThat(waiting).allMatch(Thread::isAlive);
+        transaction.commit();
+        for (Thread thread : waiting) {
+            thread.join(20_000);
+            assertThat(thread.isAlive()).isFalse();
+        }
+        assertThat(world.rows("select used from pgquota.counter where tenant = 'acme'"))
+                .containsExactly("10");
+    }
+}
