@@ -82,7 +82,7 @@ record SqlLists(DataSource one, DataSource other) implements Step.Lists {
         try {
             return EngineList.decide(connection, calls, true);
         } catch (SQLException e) {
-            if (!"PQ003".equals(e.getSQLState())) {
+            if (!"PQ004".equals(e.getSQLState())) {
                 throw e;
             } else if (!alone) {
                 connection.rollback(before);
