@@ -403,7 +403,6 @@ declare
   v_at timestamptz;
   v_low timestamptz;
   v_high timestamptz;
-  v_first timestamptz;  -- when the first of the holds taken or extended here expires
   -- of each change
   v_status text[];      -- null while it is as granted or denied as v_times says
   v_detail text[];
@@ -430,6 +429,7 @@ declare
   s_dh bigint[];
   s_de int[];
   s_up bigint[];        -- the same without what it gives back, which may come after what it takes
+  s_until timestamptz[]; -- when the first of the holds taken or extended here expires
   s_room bigint[];      -- what used and held may come to
   s_runs boolean[];     -- its window has to be the running one
   s_place int[];        -- its place among those that are written
@@ -570,7 +570,6 @@ begin
     v_was := v_expires;
     v_late := array_fill(false, array[v_n]);
     v_op := null;
-    v_first := null;
     v_denied := false;
     v_partial := false;
 
@@ -626,7 +625,6 @@ begin
           v_expires[v_seen.change] := greatest(v_seen.expires_at, least(
               v_now + p_ttl[v_seen.change] * interval '1 millisecond',
               v_seen.taken_at + (select pgquota.exactly(z.longest_hold) from pgquota.setting z)));
-          v_first := least(v_first, v_expires[v_seen.change]);
         end if;
       end loop;
     end if;
@@ -638,7 +636,6 @@ begin
            where q.verb = 'reserve' loop
         v_state[v_seen.change] := 'open';
         v_expires[v_seen.change] := v_seen.expires;
-        v_first := least(v_first, v_seen.expires);
       end loop;
     end if;
 
@@ -698,13 +695,13 @@ begin
     for v_pass in 1 .. 2 loop
       select array_agg(s.tenant), array_agg(s.counter), array_agg(s.used), array_agg(s.held),
              array_agg(s.tight), array_agg(s.du), array_agg(s.dh), array_agg(s.de),
-             array_agg(s.up), array_agg(s.room),
-             array_agg(s.runs), array_agg(s.place), coalesce(bool_or(s.tight), false),
+             array_agg(s.up), array_agg(s.until), array_agg(s.room), array_agg(s.runs), array_agg(s.place),
+             coalesce(bool_or(s.tight), false),
              coalesce(bool_or(s.place > 0 and s.counter is null), false),
              coalesce(bool_or(s.place > 0 and s.counter is not null and s.expiry <= v_now), false),
              max(s.low), min(s.high)
-        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place,
-             v_tight, v_missing, v_expired, v_low, v_high
+        into s_tenant, s_id, s_used, s_held, s_tight, s_du, s_dh, s_de, s_up, s_until, s_room, s_runs,
+             s_place, v_tight, v_missing, v_expired, v_low, v_high
         from (select w.*, case when w.writes then count(*) filter (where w.writes) over (order by w.slot) end
                           ::int as place
                 from (select g_slot[l.ordinality] as slot, min(split_part(l.scope, '/', 1)) as tenant,
@@ -718,6 +715,8 @@ begin
                              least(c_most, coalesce(sum(x.times * g_dh[l.ordinality]), 0))::bigint as dh,
                              least(c_most, coalesce(sum(x.times * greatest(
                                  0, g_du[l.ordinality] + g_dh[l.ordinality])), 0))::bigint as up,
+                             min(case when x.writes and p_verb[l.change] in ('reserve', 'extend')
+                                      then v_expires[l.change] end) as until,
                              sum(case when l.billed and g_du[l.ordinality] <> 0 then x.times else 0 end)::int
                              as de,
                              min(case when x.writes and l.mode = 'enforce' and l.ceiling is not null
@@ -852,10 +851,11 @@ begin
         -- what is wrong with a request matters less than that its key has an answer
         for i in 1 .. v_n loop
           if v_keys[i] is not null
-             and v_status[i] not in ('replay', 'key_conflict', 'key_expired', 'same_key') then
+             and (v_status[i] in ('replay', 'key_conflict', 'key_expired', 'same_key')) is not true then
             for j in 1 .. i - 1 loop
               if v_keys[j] = v_keys[i] and v_times[j] > 0 and p_verb[j] <> 'check' then
                 v_status[i] := 'same_key';
+                v_times[i] := 0;
               end if;
             end loop;
           end if;
@@ -897,9 +897,9 @@ begin
            and v_times[l.change] > 0 and p_verb[l.change] <> 'check'
          group by l.scope, l.meter, l.per
          order by l.scope collate "C", l.meter collate "C", l.per collate "C"
-        on conflict (tenant, scope, meter, per) where current do update set used = c.used
-        returning c.id, c.xmax = 0 as opened)
-      select v_opened || coalesce(array_agg(id) filter (where opened), '{}') into v_opened from o;
+        on conflict (tenant, scope, meter, per) where current do update set used = c.used where false
+        returning c.id)
+      select v_opened || coalesce(array_agg(id), '{}') into v_opened from o;
       continue;
     elsif v_missing then
       -- Open the windows. Those before them are closed under their locks, which are taken in one go with
@@ -955,15 +955,15 @@ begin
                       case when g.ok and (s.du <> 0 or s.dh <> 0) then greatest(c.last_at, v_at)
                            else c.last_at end,
                       case when not g.ok then '-infinity'
-                           when s.dh < 0 and c.held + s.dh = 0 and v_first is null then 'infinity'
-                           else least(c.expiry_at, v_first) end
+                           when s.dh < 0 and c.held + s.dh = 0 and s.until is null then 'infinity'
+                           else least(c.expiry_at, s.until) end
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
                                  and -s.dh <= c.held and s.up <= s.room - c.used - c.held as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, de, up, room, runs, place)
+          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_until, s_room, s_runs, s_place)
+                 s (tenant, id, du, dh, de, up, until, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
         returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
                   c.expiry_at > '-infinity' as ok)

@@ -4,8 +4,9 @@ import java.time.Duration;
 import java.util.Objects;
 
 /**
- * How calls are combined. While a statement is under way, the calls that arrive wait for the next
- * one, which decides them all; on an idle system none ever waits. Immutable.
+ * How calls are combined. While as many statements are under way as may be, or one of the same
+ * tenant is, the calls that arrive wait for the next one, which decides them all, a tenant's in
+ * their order; on an idle system none ever waits. Immutable.
  *
  * <pre>{@code
  * Quotas.on(dataSource).combining(Combining.standard().longestWait(Duration.ofSeconds(1)))
@@ -17,13 +18,14 @@ import java.util.Objects;
  *     one another count as one
  * @param longestQueue how many calls may wait to be sent, 1 to 10,000,000. A tenant may have as
  *     many of these places as are still free, so one tenant alone half of them
- * @param longestWait how long a call may wait to be sent, a millisecond to a day
+ * @param longestWait how long a call may wait to be sent, and then for a counter that another
+ *     transaction has locked, a millisecond to a day; shorter than the driver's socketTimeout
  */
 public record Combining(
         int statements, int largestBatch, int longestQueue, Duration longestWait) {
 
     private static final Combining STANDARD =
-            new Combining(2, 500, 65_536, Duration.ofSeconds(10));
+            new Combining(2, 500, 65_536, Duration.ofSeconds(5));
 
     /** @throws QuotaException.Invalid if a number is out of its bounds */
     public Combining {
@@ -44,7 +46,7 @@ public record Combining(
         }
     }
 
-    /** 2 statements of up to 500 changes; up to 65,536 calls wait, for 10 seconds at most. */
+    /** 2 statements of up to 500 changes; up to 65,536 calls wait, for 5 seconds at most. */
     public static Combining standard() {
         return STANDARD;
     }

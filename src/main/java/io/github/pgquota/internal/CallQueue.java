@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
@@ -19,7 +20,11 @@ import org.jspecify.annotations.Nullable;
  */
 final class CallQueue {
 
+    /** More would make a statement of one tenant as long as a batch of many. */
+    private static final int LONGEST_RUN = 10_000;
+
     private final int places;
+    private final int statements;
     private final AtomicInteger taken = new AtomicInteger();
     private final AtomicReference<@Nullable Call> newest = new AtomicReference<>();
     private final ReentrantLock lock = new ReentrantLock();
@@ -27,17 +32,23 @@ final class CallQueue {
     // under the lock
     private final Map<String, Lane> lanes = new HashMap<>();
     private final ArrayDeque<Lane> turns = new ArrayDeque<>();
-    private final Map<String, Integer> paused = new HashMap<>();
+    private final Set<String> busy = ConcurrentHashMap.newKeySet();
     private volatile boolean empty = true;
 
-    CallQueue(int places) {
+    /**
+     * @param places how many calls may wait
+     * @param statements among how many statements those who wait are shared
+     */
+    CallQueue(int places, int statements) {
         this.places = places;
+        this.statements = statements;
     }
 
     /** A tenant's calls. */
     private static final class Lane extends ArrayDeque<Call> {
         private static final long serialVersionUID = 1L;
         private final String tenant;
+        private boolean inTurn;
 
         Lane(String tenant) {
             this.tenant = tenant;
@@ -71,34 +82,50 @@ final class CallQueue {
         }
     }
 
-    /** Leaves a tenant's calls where they are until it is resumed as often as it was paused. */
-    void pause(String tenant) {
+    /** Whether the tenant's calls wait for {@link #release}. */
+    boolean isBusy(String tenant) {
+        return busy.contains(tenant);
+    }
+
+    /**
+     * Takes a tenant who has no call waiting, so that only the caller sends for it until it is
+     * released; false if it is taken, or has.
+     */
+    boolean occupy(String tenant) {
         lock.lock();
         try {
-            paused.merge(tenant, 1, Integer::sum);
+            sort();
+            return !lanes.containsKey(tenant) && busy.add(tenant);
         } finally {
             lock.unlock();
         }
     }
 
-    void resume(String tenant) {
+    /** Lets a tenant's calls be taken again. */
+    void release(String tenant) {
         lock.lock();
         try {
+            busy.remove(tenant);
             Lane lane = lanes.get(tenant);
-            if (paused.merge(tenant, -1, Integer::sum) == 0) {
-                paused.remove(tenant);
-                if (lane != null && !turns.contains(lane)) {
-                    turns.add(lane);
-                    empty = false;
-                }
+            if (lane != null) {
+                line(lane);
             }
         } finally {
             lock.unlock();
         }
     }
 
+    /** Under the lock: gives a lane a turn, if its tenant is not busy. */
+    private void line(Lane lane) {
+        if (!lane.inTurn && !busy.contains(lane.tenant)) {
+            lane.inTurn = true;
+            turns.add(lane);
+            empty = false;
+        }
+    }
+
     /**
-     * If so, every call that was added before this was asked has left, or its tenant is paused.
+     * If so, every call that was added before this was asked has left, or its tenant is busy.
      */
     boolean isEmpty() {
         return newest.get() == null && empty; // this way round: calls go from there to here
@@ -109,30 +136,40 @@ final class CallQueue {
         return taken.get();
     }
 
-    /** The next calls, marked as sent: so many runs at most. */
+    /**
+     * The next calls, marked as sent: so many runs at most, of a share of the tenants, who are busy
+     * from now on until they are released. So a tenant's calls are in one statement at a time, in
+     * order, and do not wait for each other's locks.
+     */
     List<Run> take(int most) {
         List<Run> runs = new ArrayList<>();
         Set<UUID> named = new HashSet<>();
-        List<Lane> stopped = new ArrayList<>();
+        ArrayDeque<Lane> mine = new ArrayDeque<>();
         lock.lock();
         try {
             sort();
+            int share = (turns.size() + statements - 1) / statements;
+            while (mine.size() < Math.min(share, most)) {
+                mine.add(turns.remove());
+            }
+            List<Lane> all = List.copyOf(mine);
             Lane lane;
-            while (runs.size() < most && (lane = turns.poll()) != null) {
-                if (paused.containsKey(lane.tenant)) {
-                    continue; // until it is resumed
-                }
+            while (runs.size() < most && (lane = mine.poll()) != null) {
                 Run run = run(lane, named);
                 if (run != null) {
                     runs.add(run);
-                }
-                if (lane.isEmpty()) {
-                    lanes.remove(lane.tenant);
-                } else {
-                    (run == null ? stopped : turns).add(lane);
+                    busy.add(lane.tenant);
+                    mine.add(lane);
                 }
             }
-            turns.addAll(stopped);
+            for (Lane each : all) {
+                each.inTurn = false;
+                if (each.isEmpty()) {
+                    lanes.remove(each.tenant);
+                } else {
+                    line(each);
+                }
+            }
             empty = turns.isEmpty();
             return runs;
         } finally {
@@ -148,7 +185,7 @@ final class CallQueue {
         Run run = null;
         Call call;
         while ((call = lane.peek()) != null) {
-            if (run != null && !run.takes(call.change)
+            if (run != null && (run.calls().size() == LONGEST_RUN || !run.takes(call.change))
                     || run == null && call.change.ref() != null
                             && named.contains(call.change.ref())) {
                 return run;
@@ -224,11 +261,10 @@ final class CallQueue {
             Call next = oldest.before;
             oldest.before = null;
             Lane lane = lanes.computeIfAbsent(oldest.change.scope().tenant(), Lane::new);
-            if (lane.isEmpty()) {
-                turns.add(lane);
-            }
             lane.add(oldest);
+            line(lane);
             oldest = next;
         }
+        empty = turns.isEmpty();
     }
 }

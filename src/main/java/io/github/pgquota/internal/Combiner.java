@@ -4,17 +4,21 @@ import io.github.pgquota.Combining;
 import io.github.pgquota.Decision;
 import io.github.pgquota.QuotaException;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.ForkJoinTask;
+import java.util.concurrent.ForkJoinWorkerThread;
 import java.util.concurrent.RecursiveAction;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -29,9 +33,9 @@ import org.jspecify.annotations.Nullable;
 final class Combiner {
 
     /**
-     * Milliseconds that a statement waits for a counter that somebody else has locked, for longer
-     * than a statement takes: an application's transaction, for example. After that its tenant goes
-     * by itself, so that nobody else waits with it.
+     * Milliseconds that a statement waits for a counter that somebody else has locked, such as a
+     * transaction of the application. After that its tenant goes by itself, and nobody else waits
+     * with it.
      */
     private static final int PATIENCE = 100;
 
@@ -42,8 +46,11 @@ final class Combiner {
     private final CallQueue queue;
     private final AtomicInteger underWay = new AtomicInteger();
 
-    /** Statements that wait for a locked counter as long as it takes, beside those under way. */
-    private final AtomicInteger patient = new AtomicInteger();
+    /** For statements that wait longer for a locked counter, beside those under way. */
+    private final Semaphore patient;
+
+    /** Those, and who waits to be one. */
+    private final AtomicInteger apart = new AtomicInteger();
     private final AtomicBoolean watched = new AtomicBoolean();
     private final ExecutorService senders = Executors.newCachedThreadPool(work -> {
         Thread thread = new Thread(work, "pgquota-combiner");
@@ -51,7 +58,12 @@ final class Combiner {
         return thread;
     });
     private final ForkJoinPool own = new ForkJoinPool(
-            Math.max(2, Runtime.getRuntime().availableProcessors()));
+            Math.max(2, Runtime.getRuntime().availableProcessors()), pool -> {
+                ForkJoinWorkerThread thread =
+                        ForkJoinPool.defaultForkJoinWorkerThreadFactory.newThread(pool);
+                thread.setName("pgquota-async-" + thread.getPoolIndex());
+                return thread;
+            }, null, false);
     private volatile boolean closed;
 
     /** @param completions completes futures; null for threads of the library's own */
@@ -60,7 +72,8 @@ final class Combiner {
         this.bounds = bounds;
         this.longestWait = bounds.longestWait().toNanos();
         this.completions = completions == null ? own : completions;
-        this.queue = new CallQueue(bounds.longestQueue());
+        this.queue = new CallQueue(bounds.longestQueue(), bounds.statements());
+        this.patient = new Semaphore(2 * bounds.statements(), true);
     }
 
     /** Waits for the decision. */
@@ -68,24 +81,12 @@ final class Combiner {
         if (closed) {
             return alone(change);
         }
-        if (queue.isEmpty() && begin(underWay, bounds.statements())) {
-            try {
-                return alone(change, PATIENCE);
-            } catch (Failed e) {
-                if (!e.isLocked() || !begin(patient, mostPatient())) {
-                    throw e.told();
-                }
-            } finally {
-                underWay.decrementAndGet();
-                start();
+        String tenant = change.scope().tenant();
+        if (!queue.isBusy(tenant) && queue.isEmpty() && begin()) {
+            if (queue.occupy(tenant)) {
+                return atOnce(change, tenant);
             }
-            String tenant = change.scope().tenant();
-            queue.pause(tenant);
-            try {
-                return alone(change);
-            } finally {
-                endPatient(tenant);
-            }
+            end();
         }
         if (Thread.currentThread().isInterrupted()) {
             throw new QuotaException.Withdrawn(); // it would not wait, and then not know
@@ -114,7 +115,7 @@ final class Combiner {
     void close() {
         closed = true;
         boolean interrupted = false;
-        while (queue.size() > 0 || underWay.get() > 0 || patient.get() > 0) {
+        while (queue.size() > 0 || underWay.get() > 0 || apart.get() > 0) {
             // who ends the last statement does not know that somebody waits
             LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
             interrupted |= Thread.interrupted();
@@ -146,25 +147,66 @@ final class Combiner {
                 Store.apply(connection, List.of(change), null, patience)).get(0), 0);
     }
 
-    /** Whether there may be one more; the caller begins it. */
-    private static boolean begin(AtomicInteger number, int most) {
-        int now = number.get();
-        return now < most && (number.compareAndSet(now, now + 1) || begin(number, most));
+    /** Sends a call that found nothing to wait for, as a statement that has begun. */
+    private Decision atOnce(Change change, String tenant) {
+        try {
+            try {
+                return alone(change, PATIENCE);
+            } catch (Failed e) {
+                if (!e.isLocked()) {
+                    throw e.told();
+                }
+            } finally {
+                apart.incrementAndGet();
+                end();
+            }
+            mayWait();
+            try {
+                return alone(change, longestPatience());
+            } catch (Failed e) {
+                throw e.told();
+            } finally {
+                patient.release();
+            }
+        } finally {
+            queue.release(tenant);
+            apart.decrementAndGet();
+            start();
+        }
     }
 
-    private int mostPatient() {
-        return 2 * bounds.statements();
+    /** Returns when one more statement may wait for a locked counter. */
+    private void mayWait() {
+        try {
+            if (patient.tryAcquire(longestWait, TimeUnit.NANOSECONDS)) {
+                return;
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new QuotaException.Withdrawn();
+        }
+        throw overloaded("longestWait", bounds.longestWait());
     }
 
-    private void endPatient(String tenant) {
-        queue.resume(tenant);
-        patient.decrementAndGet();
+    private int longestPatience() {
+        return (int) Math.max(PATIENCE + 1, TimeUnit.NANOSECONDS.toMillis(longestWait));
+    }
+
+    /** Whether one more statement may be under way; the caller begins it. */
+    private boolean begin() {
+        int now = underWay.get();
+        return now < bounds.statements()
+                && (underWay.compareAndSet(now, now + 1) || begin());
+    }
+
+    private void end() {
+        underWay.decrementAndGet();
         start();
     }
 
     /** Does not leave waiting what came in while a statement was under way. */
     private void start() {
-        if (!queue.isEmpty() && begin(underWay, bounds.statements())) {
+        if (!queue.isEmpty() && begin()) {
             elsewhere(this::send);
         }
     }
@@ -192,16 +234,17 @@ final class Combiner {
             try {
                 List<Run> runs = queue.take(bounds.largestBatch());
                 while (!runs.isEmpty()) {
+                    start(); // there may be enough for another statement
                     send(runs, PATIENCE);
                     runs = queue.take(bounds.largestBatch());
                 }
             } finally {
                 underWay.decrementAndGet();
             }
-        } while (!queue.isEmpty() && begin(underWay, bounds.statements()));
+        } while (!queue.isEmpty() && begin());
     }
 
-    private void send(List<Run> runs, @Nullable Integer patience) {
+    private void send(List<Run> runs, int patience) {
         try {
             List<Change> changes = new ArrayList<>(runs.size());
             int[] times = new int[runs.size()];
@@ -219,18 +262,18 @@ final class Combiner {
             }
         } catch (Failed e) {
             if (e.isRefusal() && halves(runs, patience)
-                    || e.isLocked() && patience != null && apart(runs)) {
+                    || e.isLocked() && patience == PATIENCE && apart(runs)) {
                 return;
             }
             fail(runs, e);
         } catch (RuntimeException | Error e) {
-            fail(runs, () -> new IllegalStateException("a batch of calls failed", e));
+            fail(runs, () -> new QuotaException.OutcomeUnknown(null, e)); // it may have been sent
         }
         wake(runs);
     }
 
     /** One call that the database refuses fails alone: the others go without it. */
-    private boolean halves(List<Run> runs, @Nullable Integer patience) {
+    private boolean halves(List<Run> runs, int patience) {
         int size = runs.size();
         if (size > 1) {
             send(runs.subList(0, size / 2), patience);
@@ -257,16 +300,22 @@ final class Combiner {
             send(joined(groups.subList(size / 2, size)), PATIENCE);
             return true;
         }
-        if (!begin(patient, mostPatient())) {
-            return false;
-        }
-        String tenant = runs.get(0).change().scope().tenant();
-        queue.pause(tenant);
+        apart.incrementAndGet();
         elsewhere(() -> {
             try {
-                send(runs, null);
+                mayWait();
+            } catch (QuotaException e) {
+                fail(runs, () -> overloaded("longestWait", bounds.longestWait()));
+                wake(runs);
+                apart.decrementAndGet();
+                return;
+            }
+            try {
+                send(runs, longestPatience());
             } finally {
-                endPatient(tenant);
+                patient.release();
+                apart.decrementAndGet();
+                start();
             }
         });
         return true;
@@ -282,9 +331,15 @@ final class Combiner {
         }
     }
 
+    /** What is answered is told, and its tenants may send again. */
     private void wake(List<Run> runs) {
         List<Call> calls = new ArrayList<>();
-        runs.forEach(run -> calls.addAll(run.calls()));
+        Set<String> tenants = new HashSet<>();
+        for (Run run : runs) {
+            calls.addAll(run.calls());
+            tenants.add(run.change().scope().tenant());
+        }
+        tenants.forEach(queue::release);
         wakeAll(calls);
     }
 
@@ -356,7 +411,7 @@ final class Combiner {
                         return;
                     }
                     watched.set(false);
-                    if (!queue.isEmpty()) {
+                    if (queue.size() > 0) {
                         watch();
                     }
                 });

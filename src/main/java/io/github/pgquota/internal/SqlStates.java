@@ -25,7 +25,7 @@ final class SqlStates {
 
     /** The database refused what it was given: a constraint, a conversion, a check of our own. */
     static boolean isRefusal(SQLException e) {
-        return Stream.of("22", "23", "PQ").anyMatch(state(e)::startsWith);
+        return Stream.of("22", "23", "54", "PQ").anyMatch(state(e)::startsWith);
     }
 
     /** Whether the database or its driver said it, and not something between them and us. */
@@ -110,7 +110,8 @@ final class SqlStates {
                     Objects.requireNonNullElse(said.getDetail(), ""),
                     Objects.requireNonNullElse(said.getHint(), ""));
         }
-        if (state.startsWith("PQ") || state.startsWith("22") || state.startsWith("23")) {
+        if (state.startsWith("PQ") || state.startsWith("22")
+                || state.startsWith("23") || state.startsWith("54")) {
             return new QuotaException.Invalid("request", e.getMessage(),
                     "was refused by the database");
         }

@@ -22,7 +22,7 @@ public class CallQueueModelTest {
     private static final Change[][] CHANGES = {
         {change("acme", 1), change("acme", 2)}, {change("beta", 1), change("beta", 2)}};
 
-    private final CallQueue queue = new CallQueue(1_000);
+    private final CallQueue queue = new CallQueue(1_000, 1);
 
     private static Change change(String tenant, int amount) {
         return Change.consume(Request.of(tenant).take("m", amount));
@@ -51,6 +51,16 @@ public class CallQueueModelTest {
             taken.append(name(run.change())).append('*').append(run.calls().size()).append(' ');
         }
         return taken.toString();
+    }
+
+    @Operation
+    public boolean occupy(@Param(name = "small") int tenant) {
+        return queue.occupy(tenant == 0 ? "acme" : "beta");
+    }
+
+    @Operation
+    public void release(@Param(name = "small") int tenant) {
+        queue.release(tenant == 0 ? "acme" : "beta");
     }
 
     @Operation

@@ -20,7 +20,7 @@ class CallQueueTest {
 
     private static final OperationId HOLD = new OperationId("acme", new UUID(1, 2));
 
-    private final CallQueue queue = new CallQueue(100);
+    private final CallQueue queue = new CallQueue(100, 1);
 
     private static Change consume(String tenant, long amount) {
         return Change.consume(Request.of(tenant).take("m", amount));
@@ -40,12 +40,37 @@ class CallQueueTest {
 
     /** Runs as words: verb if it is none of consume, tenant, amount and number. */
     private List<String> take(int most) {
-        return queue.take(most).stream().map(run -> {
+        List<Run> runs = queue.take(most);
+        runs.forEach(run -> queue.release(run.change().scope().tenant()));
+        return runs.stream().map(run -> {
             Change change = run.change();
             String verb = change.verb().equals("consume") ? "" : change.verb() + " ";
             int calls = run.calls().size();
             return verb + change.scope() + " " + change.largest() + (calls > 1 ? "*" + calls : "");
         }).toList();
+    }
+
+    @Test
+    void aTenantIsInOneStatementAtATime() {
+        CallQueue two = new CallQueue(1_000, 2);
+        for (String tenant : List.of("acme", "beta", "gamma")) {
+            two.add(new Call(consume(tenant, 1), 0));
+        }
+        assertThat(two.take(9)).extracting(run -> run.change().scope().path())
+                .as("half of the tenants").containsExactly("acme", "beta");
+        two.add(new Call(consume("acme", 2), 0));
+        assertThat(two.isBusy("acme")).isTrue();
+        assertThat(two.take(9)).extracting(run -> run.change().scope().path())
+                .containsExactly("gamma");
+        assertThat(two.isEmpty()).as("acme is not to be taken").isTrue();
+        assertThat(two.size()).isEqualTo(1);
+        assertThat(two.occupy("beta")).isFalse();
+        two.release("beta");
+        assertThat(two.occupy("beta")).isTrue();
+        two.release("acme");
+        assertThat(two.isEmpty()).isFalse();
+        assertThat(two.occupy("acme")).as("its call comes first").isFalse();
+        assertThat(two.take(9)).extracting(Run::change).containsExactly(consume("acme", 2));
     }
 
     @Test
@@ -119,7 +144,7 @@ class CallQueueTest {
 
     @Test
     void aTenantMayHaveAsManyPlacesAsAreFree() {
-        CallQueue ten = new CallQueue(10);
+        CallQueue ten = new CallQueue(10, 1);
         assertThat(IntStream.range(0, 9).filter(i -> ten.add(new Call(consume("acme", i), 0))))
                 .hasSize(5);
         assertThat(IntStream.range(0, 9).filter(i -> ten.add(new Call(consume("beta", i), 0))))
@@ -131,7 +156,7 @@ class CallQueueTest {
         assertThat(ten.size()).isEqualTo(10);
         assertThat(ten.take(99)).hasSize(10);
         assertThat(ten.size()).isZero();
-        CallQueue one = new CallQueue(1);
+        CallQueue one = new CallQueue(1, 1);
         assertThat(one.add(new Call(consume("acme", 1), 0))).isTrue();
         assertThat(one.add(new Call(consume("beta", 1), 0))).isFalse();
     }
@@ -196,7 +221,7 @@ class CallQueueTest {
     void everyCallOfManyThreadsHasOneEnd() throws Exception {
         int adders = 4;
         int each = 20_000;
-        CallQueue busy = new CallQueue(300);
+        CallQueue busy = new CallQueue(300, 1);
         ConcurrentLinkedQueue<Call> waiting = new ConcurrentLinkedQueue<>();
         AtomicInteger refused = new AtomicInteger();
         AtomicInteger withdrawn = new AtomicInteger();
@@ -231,6 +256,7 @@ class CallQueueTest {
             Map<String, Long> last = new java.util.HashMap<>();
             while (adding.getCount() > 0 || !busy.isEmpty()) {
                 for (Run run : busy.take(10)) {
+                    busy.release(run.change().scope().tenant());
                     sent.addAndGet(run.calls().size());
                     long amount = run.change().amounts().get("m");
                     Long before = last.put(run.change().scope().path(), amount);
