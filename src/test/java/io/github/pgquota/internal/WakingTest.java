@@ -61,14 +61,14 @@ class WakingTest {
             return proxy(java.sql.Array.class, (self, method, arguments) -> elements);
         }
 
-        /** The last that is bound is how often each change is to be charged. */
+        /** The last but one that is bound is how often each change is to be charged. */
         private PreparedStatement statement() {
             List<Object> bound = new ArrayList<>();
             return proxy(PreparedStatement.class, (self, method, arguments) -> {
                 if (method.getName().equals("executeQuery")) {
-                    Object last = bound.get(bound.size() - 1);
-                    return answers(last instanceof java.sql.Array many
-                            ? (Object[]) many.getArray() : new Object[] {last});
+                    Object times = bound.get(bound.size() - 2);
+                    return answers(times instanceof java.sql.Array many
+                            ? (Object[]) many.getArray() : new Object[] {times});
                 }
                 if (arguments != null) {
                     bound.add(arguments[1]);
