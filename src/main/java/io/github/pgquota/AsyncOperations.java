@@ -11,9 +11,10 @@ import org.jspecify.annotations.Nullable;
  * with the {@link QuotaException} that the blocking verb would throw. Safe for concurrent use.
  *
  * <p>{@code cancel} tells the truth for a future of these methods themselves: if it is true, the
- * call was not sent and nothing is charged; if false, it is under way and its answer will come. Of
- * {@code consumeAll} and {@code balances}, and of {@link Quotas.Builder#direct() direct} quotas, a
- * cancelled call may still be charged.
+ * call was not sent and nothing is charged; if false, it is under way and its answer will come.
+ * {@code orTimeout} and {@code complete} do not withdraw it. Of {@code consumeAll} and {@code
+ * balances}, and of {@link Quotas.Builder#direct() direct} quotas, a cancelled call may still be
+ * charged.
  *
  * <pre>{@code
  * quotas.async().consume(call).thenAccept(decision -> answer(decision.isGranted()));

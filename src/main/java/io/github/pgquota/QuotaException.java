@@ -330,8 +330,9 @@ public abstract sealed class QuotaException extends RuntimeException {
     }
 
     /**
-     * More calls come in than the database decides: this one was not sent, and nothing is charged.
-     * Call less often, or later; more room only lets more calls wait longer.
+     * More calls wait than may, or this one has waited as long as it may: more come in than the
+     * database decides, or another transaction keeps the tenant's counter locked. It was not sent,
+     * and nothing is charged. Call less often, or later.
      */
     public static final class Overloaded extends QuotaException {
         private static final long serialVersionUID = 1L;
@@ -340,8 +341,8 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** Which of the {@link Combining} bounds was reached. */
         public Overloaded(String bound, Object value) {
-            super("more calls wait than " + bound + " = " + value
-                    + " allows: this one was not sent, nothing is charged", null);
+            super("the call was not sent, nothing is charged: it would wait longer, or with more "
+                    + "others, than " + bound + " = " + value + " allows", null);
             this.bound = bound;
             this.value = value;
         }

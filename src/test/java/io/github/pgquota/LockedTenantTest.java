@@ -64,6 +64,39 @@ class LockedTenantTest {
                 .containsExactly("22");
     }
 
+    /** More than may wait for locks at once: the rest waits for a place, and is not refused. */
+    @Test
+    void manyLockedTenantsAreAllAnswered() throws Exception {
+        for (int i = 0; i < 6; i++) {
+            world.quotas().consume(ask("other" + i));
+            world.quotas().within(transaction).consume(ask("other" + i));
+        }
+        List<CompletableFuture<Decision>> locked = new ArrayList<>();
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < 6; i++) {
+            String tenant = "other" + i;
+            locked.add(world.quotas().async().consume(ask(tenant)));
+            threads.add(new Thread(() -> world.quotas().consume(ask(tenant))));
+        }
+        threads.forEach(Thread::start);
+        for (int i = 6; i < 20; i++) {
+            assertThat(world.quotas().async().consume(ask("other" + i)).get(20, TimeUnit.SECONDS)
+                    .isGranted()).isTrue();
+        }
+        assertThat(locked).noneMatch(CompletableFuture::isDone);
+        transaction.commit();
+        for (CompletableFuture<Decision> call : locked) {
+            assertThat(call.get(20, TimeUnit.SECONDS).isGranted()).isTrue();
+        }
+        for (Thread thread : threads) {
+            thread.join(20_000);
+            assertThat(thread.isAlive()).isFalse();
+        }
+        assertThat(world.rows("select distinct used from pgquota.counter "
+                + "where tenant in ('other0', 'other1', 'other2', 'other3', 'other4', 'other5')"))
+                .containsExactly("4");
+    }
+
     @Test
     void callersThatFoundAnIdleSystemLeaveRoomForOthers() throws Exception {
         List<Thread> waiting = new ArrayList<>();

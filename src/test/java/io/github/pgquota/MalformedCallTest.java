@@ -106,6 +106,22 @@ class MalformedCallTest {
                 .containsExactly("granted f", "granted f");
     }
 
+    /** Their limits count nothing, so no counter tells of them; this once went on for ever. */
+    @Test
+    void aKeyThatComesTwiceIsAnsweredOnceAlsoForHoldsThatNothingCounts() {
+        try (World off = World.with(Limit.named("requests").capacity(9).mode(Limit.Mode.OFF))) {
+            List<String> holds = new java.util.ArrayList<>();
+            for (int i = 0; i < 2; i++) {
+                holds.add(off.quotas().reserve(Request.of("acme").take("requests", 1),
+                        Duration.ofHours(1)).orThrow().operation().uuid().toString());
+            }
+            assertThat(off.rows("select change, status from pgquota.apply('{extend,extend}', "
+                    + "'{acme,acme}', '{k,k}', '{" + String.join(",", holds) + "}', "
+                    + "'{60000,60000}', '{}', '{}', '{}', null, null)"))
+                    .containsExactly("1 granted", "2 key_conflict");
+        }
+    }
+
     @Test
     void aPlanNeedsAListOfLimits() {
         assertThatThrownBy(() -> world.rows("select pgquota.publish('Q', null)")).rootCause()
