@@ -327,6 +327,22 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme 4 0", "acme 1 0");
     }
 
+    @Test
+    void windowThatEndsWhileAListWaits() throws Exception {
+        startAtEight(SINGLE.per(Window.hour()),
+                Limit.named("tokens").on("tokens").per(Window.lifetime()));
+        Request tokens = Request.of("acme").take("tokens", 0);
+        world.quotas().consumeAll(List.of(ask(3), tokens));
+        sessions.one().consume(ask(1));
+        var waiting = sessions.two(q -> q.consumeAll(List.of(ask(1), tokens)));
+        world.later(HOUR);
+        sessions.commit();
+        assertThat(waiting.answer()).allMatch(Decision::isGranted)
+                .extracting(d -> d.limits().get(0).balance().startOrNull())
+                .containsExactly(EIGHT.plus(HOUR), null);
+        assertThat(counters()).containsExactly("acme 0 0", "acme 4 0", "acme 1 0");
+    }
+
     /** The one who waits has read an old clock, from before the holder opened the new window. */
     @Test
     void clockThatStepsBackWhileANewWindowIsOpened() throws Exception {

@@ -130,6 +130,16 @@ class FoundTest {
         assertSame();
     }
 
+    /** A limit that refuses nothing was told to be exceeded, though a rival had given back. */
+    @Test
+    void whatFitsIsToldAsItIsCharged() throws Exception {
+        plan(Limit.named("l").on("m").capacity(11).mode(Limit.Mode.OBSERVE));
+        steps.add(call("consume", m(6)));
+        steps.add(call("consume", m(6)));
+        steps.add(new Step.Race(list(refund(0, Map.of(), null)), list(call("consume", m(5)))));
+        assertSame();
+    }
+
     @Test
     void limitsThatThePlanNoLongerHasComeInOneOrder() throws Exception {
         plan(Limit.named("a").on("m").level(1).capacity(9).per(Window.hour()).billed(true),

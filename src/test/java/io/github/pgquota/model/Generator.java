@@ -85,14 +85,22 @@ final class Generator {
     private Step.Race race() {
         narrow = chance(2);
         Step.Mixed first = mixed();
-        Step.Mixed second = chance(3)
-                ? new Step.Mixed(List.of(new Step.Repeated(call(), 1)), Step.Way.ALONE) : mixed();
+        Step.Mixed second = chance(3) ? single(first) : mixed();
         narrow = false;
         List<Step.Repeated> calls = new ArrayList<>(second.calls());
         while (calls.size() > 1 && chance(2)) {
             calls.add(random.nextInt(calls.size() + 1), of(first.calls()));
         }
         return new Step.Race(first, new Step.Mixed(calls, second.way()));
+    }
+
+    private Step.Mixed single(Step.Mixed beside) {
+        Step.Call call = chance(2) ? of(beside.calls()).call() : call();
+        return new Step.Mixed(List.of(new Step.Repeated(call, 1)), way());
+    }
+
+    private Step.Way way() {
+        return chance(2) ? Step.Way.ALONE : of(List.of(Step.Way.values()));
     }
 
     private Step.Mixed mixed() {
@@ -102,8 +110,7 @@ final class Generator {
             calls.add(new Step.Repeated(call, chance(4) ? 2 + random.nextInt(chance(3) ? 20 : 4)
                     : 1));
         }
-        return new Step.Mixed(calls, chance(2) ? Step.Way.ALONE
-                : of(List.of(Step.Way.values())));
+        return new Step.Mixed(calls, way());
     }
 
     private Step.Call call() {
