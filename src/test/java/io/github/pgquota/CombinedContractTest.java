@@ -23,7 +23,6 @@ class CombinedContractTest extends ContractTest {
     private static final Set<String> ALONE = Set.of("consumeAll", "balances");
 
     private Gate gate;
-    private int shared;
 
     @Override
     public World world(Limit... limits) {
@@ -64,7 +63,9 @@ class CombinedContractTest extends ContractTest {
                     .toLowerCase(Locale.ROOT);
             assertThat(gate.statements()).element(1)
                     .isEqualTo("consume*2 " + name + " record");
-            shared++;
+        } else if (!alone) {
+            assertThat(gate.statements()).as("a bad call was not sent")
+                    .containsExactly("consume", "consume*2 record");
         }
         try {
             return call.get(30, TimeUnit.SECONDS);
@@ -77,8 +78,7 @@ class CombinedContractTest extends ContractTest {
     }
 
     @AfterAll
-    void callsDidShare() {
+    void closeGate() {
         gate.close();
-        assertThat(shared).isGreaterThan(500);
     }
 }
