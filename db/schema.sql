@@ -686,7 +686,9 @@ begin
        where c.tenant = v_tenant and c.id = v_answer.counter and c.expiry_at > v_now
          and (c.current and c.end_at > pgquota.clock() or v_part.dh < 0) and -v_part.dh <= c.held
          and v_part.du + v_part.dh <= v_part.room - c.used - c.held
-      returning c.used, c.held, c.entries, c.last_at into v_answer.used, v_answer.held, v_entry, v_last;
+      -- fits: what is too much by now is told below; others may have given back what was too much
+      returning c.used, c.held, c.entries, c.last_at, true
+           into v_answer.used, v_answer.held, v_entry, v_last, v_answer.fits;
       exit short when not found;
       v_done := v_done + 1;
       -- If others were at the counter since the look, this operation comes after theirs.
