@@ -58,7 +58,11 @@ public record Granted(
 
     /** Units by which the operation went over a capacity: the largest of its limits' overages. */
     public long overage() {
-        return limits.stream().mapToLong(Verdict::overage).max().orElse(0);
+        long most = 0;
+        for (Verdict limit : limits) {
+            most = Math.max(most, limit.overage());
+        }
+        return most;
     }
 
     @Override

@@ -9,6 +9,7 @@ final class Names {
     static final long MOST = 1L << 62;
 
     private static final int LONGEST = 128;
+    private static final String EMPTY = "is empty; give it 1 to 128 characters";
 
     private Names() {}
 
@@ -23,12 +24,18 @@ final class Names {
 
     /** What is wrong with a name; null if nothing. */
     static @Nullable String problem(@Nullable String value) {
-        if (value == null || value.isEmpty()) {
-            return "is empty; give it 1 to 128 characters";
+        return value == null ? EMPTY : problem(value, 0, value.length());
+    }
+
+    /** The same of a name that is part of a text. */
+    static @Nullable String problem(String text, int from, int to) {
+        if (from == to) {
+            return EMPTY;
         }
-        if (isPlain(value)) {
+        if (isPlain(text, from, to)) {
             return null;
         }
+        String value = text.substring(from, to);
         if (value.codePointCount(0, value.length()) > LONGEST) {
             return "is longer than 128 characters";
         }
@@ -42,13 +49,12 @@ final class Names {
     }
 
     /** Short, printable ASCII, no blank at its ends: what most names are, found out at once. */
-    private static boolean isPlain(String value) {
-        int n = value.length();
-        if (n > LONGEST || value.charAt(0) == ' ' || value.charAt(n - 1) == ' ') {
+    private static boolean isPlain(String text, int from, int to) {
+        if (to - from > LONGEST || text.charAt(from) == ' ' || text.charAt(to - 1) == ' ') {
             return false;
         }
-        for (int i = 0; i < n; i++) {
-            char c = value.charAt(i);
+        for (int i = from; i < to; i++) {
+            char c = text.charAt(i);
             if (c < ' ' || c > '~') {
                 return false;
             }

@@ -16,17 +16,20 @@ public record Scope(String path) {
         if (path == null || path.isEmpty()) {
             throw new QuotaException.Invalid("scope", path, "is empty; it starts with the tenant");
         }
-        String[] segments = path.split("/", -1);
-        if (segments.length > DEEPEST + 1) {
+        int levels = levels(path);
+        if (levels > DEEPEST) {
             throw new QuotaException.Invalid("scope", path,
                     "has more than 8 levels below the tenant");
         }
-        for (int i = 0; i < segments.length; i++) {
-            String problem = Names.problem(segments[i]);
+        int from = 0;
+        for (int level = 0; level <= levels; level++) {
+            int to = level == levels ? path.length() : path.indexOf('/', from);
+            String problem = Names.problem(path, from, to);
             if (problem != null) {
-                throw new QuotaException.Invalid("scope", path, segments.length == 1 ? problem
-                        : "has a bad segment, number " + (i + 1) + ": it " + problem);
+                throw new QuotaException.Invalid("scope", path, levels == 0 ? problem
+                        : "has a bad segment, number " + (level + 1) + ": it " + problem);
             }
+            from = to + 1;
         }
     }
 
@@ -43,7 +46,15 @@ public record Scope(String path) {
 
     /** How many segments stand below the tenant: 0 to 8. */
     public int level() {
-        return (int) path.chars().filter(c -> c == '/').count();
+        return levels(path);
+    }
+
+    private static int levels(String path) {
+        int levels = 0;
+        for (int at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) {
+            levels++;
+        }
+        return levels;
     }
 
     @Override

@@ -16,7 +16,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 
 /** Turns the engine's rows into decisions and exceptions. */
@@ -31,11 +30,11 @@ final class Answers {
      * @throws QuotaException if the change was in error
      */
     static Decision decision(Change change, List<Row> all, int call) {
-        List<Row> rows = all.get(0).times() == 1 && all.size() == 1 ? all : rows(all, call);
+        List<Row> rows = all.size() == 1 ? all : rows(all, call);
         Row first = rows.get(0);
         return switch (first.status()) {
-            case "granted" -> granted(change, rows);
-            case "denied" -> denied(change, rows);
+            case "granted" -> granted(change, rows, call);
+            case "denied" -> denied(change, rows, call);
             default -> throw error(change, first);
         };
     }
@@ -43,17 +42,19 @@ final class Answers {
     /** Of equal calls the first are granted, and what does not fit behind them is denied. */
     private static List<Row> rows(List<Row> all, int call) {
         int granted = 0;
+        boolean areAlike = true;
         for (Row row : all) {
             granted = row.isGranted() ? row.times() : granted;
+            areAlike &= row.isGranted() == all.get(0).isGranted();
         }
         boolean isGranted = call < granted;
-        return all.stream().filter(row -> row.isGranted() == isGranted).map(row -> row.of(call))
-                .toList();
+        return areAlike ? all
+                : all.stream().filter(row -> row.isGranted() == isGranted).toList();
     }
 
-    private static Granted granted(Change change, List<Row> rows) {
+    private static Granted granted(Change change, List<Row> rows, int call) {
         Row first = rows.get(0);
-        OperationId operation = id(change, first.operation());
+        OperationId operation = first.operation(call);
         Hold hold = null;
         if (first.holdState() != null) {
             hold = new Hold(
@@ -63,7 +64,7 @@ final class Answers {
                     java.util.Objects.requireNonNull(first.expiresAt()));
         }
         return new Granted(change.scope(), change.amounts(), units(change, rows),
-                verdicts(change, rows), first.at(), operation, first.replayed(), first.late(),
+                verdicts(change, rows, call), first.at(), operation, first.replayed(), first.late(),
                 hold);
     }
 
@@ -71,7 +72,9 @@ final class Answers {
     private static Map<String, Long> units(Change change, List<Row> rows) {
         Row first = rows.get(0);
         if (rows.size() == 1 && first.limit() != null && change.amounts().size() <= 1) {
-            return Map.of(first.meter(), first.granted());
+            Long asked = change.amounts().get(first.meter());
+            return asked != null && asked == first.granted() ? change.amounts()
+                    : Map.of(first.meter(), first.granted());
         }
         Map<String, Long> granted = new HashMap<>();
         if (change.ref() == null) {
@@ -85,12 +88,8 @@ final class Answers {
         return granted;
     }
 
-    private static @Nullable OperationId id(Change change, @Nullable UUID uuid) {
-        return uuid == null ? null : new OperationId(change.scope().tenant(), uuid);
-    }
-
-    private static Denied denied(Change change, List<Row> rows) {
-        return new Denied(change.scope(), change.amounts(), verdicts(change, rows),
+    private static Denied denied(Change change, List<Row> rows, int call) {
+        return new Denied(change.scope(), change.amounts(), verdicts(change, rows, call),
                 rows.get(0).at(), retryAfter(change, rows));
     }
 
@@ -101,7 +100,7 @@ final class Answers {
         }
         Instant latest = null;
         for (Row row : rows) {
-            if (row.fits() || !row.mode().equals("enforce")) {
+            if (row.fits() || row.mode() != Limit.Mode.ENFORCE) {
                 continue;
             }
             boolean never = row.ceiling() != null
@@ -114,20 +113,25 @@ final class Answers {
         return latest;
     }
 
-    private static List<Verdict> verdicts(Change change, List<Row> rows) {
+    private static List<Verdict> verdicts(Change change, List<Row> rows, int call) {
+        if (rows.size() == 1 && rows.get(0).limit() != null) {
+            return List.of(verdict(change, rows.get(0), call));
+        }
         List<Verdict> verdicts = new ArrayList<>(rows.size());
         for (Row row : rows) {
             if (row.limit() != null) {
-                Scope scope = row.scope().equals(change.scope().path()) ? change.scope()
-                        : new Scope(row.scope());
-                Balance balance = new Balance(row.limit(), row.meter(), scope,
-                        mode(row.mode()), row.capacity(), row.used(), row.held(), row.start(),
-                        row.end());
-                verdicts.add(new Verdict(balance, row.fits(), row.overage(), row.crossed(),
-                        message(row.message(), change, balance)));
+                verdicts.add(verdict(change, row, call));
             }
         }
         return verdicts;
+    }
+
+    private static Verdict verdict(Change change, Row row, int call) {
+        Balance balance = new Balance(java.util.Objects.requireNonNull(row.limit()), row.meter(),
+                row.scope(), row.mode(), row.capacity(), row.used(call), row.held(), row.start(),
+                row.end());
+        return new Verdict(balance, row.fits(call), row.overage(call), row.crossed(call),
+                message(row.message(), change, balance));
     }
 
     static Limit.Mode mode(String mode) {

@@ -20,9 +20,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class CallQueue {
 
-    /** More would make a statement of one tenant as long as a batch of many. */
-    private static final int LONGEST_RUN = 10_000;
-
     private final int places;
     private final int statements;
     private final AtomicInteger taken = new AtomicInteger();
@@ -58,7 +55,7 @@ final class CallQueue {
     /** Whether there was a place for it. */
     boolean add(Call call) {
         int now = taken.incrementAndGet();
-        if (now > places || now > places / 2 && !mayHave(call.change.scope().tenant())) {
+        if (now > places || now > places / 2 && !mayHave(call.tenant)) {
             taken.decrementAndGet();
             return false;
         }
@@ -185,7 +182,7 @@ final class CallQueue {
         Run run = null;
         Call call;
         while ((call = lane.peek()) != null) {
-            if (run != null && (run.calls().size() == LONGEST_RUN || !run.takes(call.change))
+            if (run != null && !run.takes(call.change)
                     || run == null && call.change.ref() != null
                             && named.contains(call.change.ref())) {
                 return run;
@@ -202,9 +199,6 @@ final class CallQueue {
                 }
             } else {
                 run.add(call);
-            }
-            if (!call.change.canRepeat()) {
-                return run;
             }
         }
         return run;
@@ -260,7 +254,7 @@ final class CallQueue {
         while (oldest != null) {
             Call next = oldest.before;
             oldest.before = null;
-            Lane lane = lanes.computeIfAbsent(oldest.change.scope().tenant(), Lane::new);
+            Lane lane = lanes.computeIfAbsent(oldest.tenant, Lane::new);
             lane.add(oldest);
             line(lane);
             oldest = next;

@@ -292,7 +292,7 @@ final class Combiner {
     /** A tenant whose counter is locked goes by itself, and nobody waits with it. */
     private boolean apart(List<Run> runs) {
         Map<String, List<Run>> tenants = runs.stream().collect(Collectors.groupingBy(
-                run -> run.change().scope().tenant(), LinkedHashMap::new, Collectors.toList()));
+                Run::tenant, LinkedHashMap::new, Collectors.toList()));
         List<List<Run>> groups = List.copyOf(tenants.values());
         int size = groups.size();
         if (size > 1) {
@@ -337,7 +337,7 @@ final class Combiner {
         Set<String> tenants = new HashSet<>();
         for (Run run : runs) {
             calls.addAll(run.calls());
-            tenants.add(run.change().scope().tenant());
+            tenants.add(run.tenant());
         }
         tenants.forEach(queue::release);
         wakeAll(calls);
@@ -353,7 +353,7 @@ final class Combiner {
             }
         }
         if (completions instanceof ForkJoinPool && !promises.isEmpty()) {
-            complete(new Completion(promises)::invoke);
+            complete(new Completion(promises, 0, promises.size())::invoke);
         } else {
             promises.forEach(promise -> complete(promise::complete));
         }
@@ -374,20 +374,24 @@ final class Combiner {
     private static final class Completion extends RecursiveAction {
         private static final long serialVersionUID = 1L;
         private final transient List<Promise> promises;
+        private final int from;
+        private final int to;
 
-        Completion(List<Promise> promises) {
+        Completion(List<Promise> promises, int from, int to) {
             this.promises = promises;
+            this.from = from;
+            this.to = to;
         }
 
         @Override
         protected void compute() {
-            List<Promise> left = promises;
-            while (left.size() > 1) {
-                int half = left.size() / 2;
-                new Completion(left.subList(half, left.size())).fork();
-                left = left.subList(0, half);
+            int end = to;
+            while (end - from > 1) {
+                int half = (from + end) / 2;
+                new Completion(promises, half, end).fork();
+                end = half;
             }
-            left.get(0).complete();
+            promises.get(from).complete();
         }
     }
 

@@ -1,5 +1,8 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.Limit;
+import io.github.pgquota.OperationId;
+import io.github.pgquota.Scope;
 import java.nio.ByteBuffer;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -16,7 +19,7 @@ record Row(
         int change,
         String status,
         @Nullable String detail,
-        @Nullable UUID operation,
+        @Nullable OperationId operation,
         Instant at,
         boolean replayed,
         boolean late,
@@ -25,8 +28,8 @@ record Row(
         @Nullable Long ord,
         @Nullable String limit,
         String meter,
-        String scope,
-        String mode,
+        Scope scope,
+        Limit.Mode mode,
         @Nullable Long capacity,
         @Nullable Long ceiling,
         long used,
@@ -56,12 +59,15 @@ record Row(
             + "ceiling, used, held, timestamptz_send(start_at), timestamptz_send(end_at), fits, "
             + "granted, overage, nullif(crossed, '{}'), message, times, nth";
 
-    static Row read(ResultSet r) throws SQLException {
+    /** @param changes what was asked, whose scopes the answers share */
+    static Row read(ResultSet r, List<Change> changes) throws SQLException {
+        int change = r.getInt(1);
+        Scope asked = changes.get(change - 1).scope();
         return new Row(
-                r.getInt(1),
+                change,
                 r.getString(2),
                 r.getString(3),
-                r.getObject(4, UUID.class),
+                operation(asked, r.getObject(4, UUID.class)),
                 Objects.requireNonNull(time(r, 5)),
                 r.getBoolean(6),
                 r.getBoolean(7),
@@ -70,8 +76,8 @@ record Row(
                 number(r, 10),
                 r.getString(11),
                 r.getString(12),
-                r.getString(13),
-                r.getString(14),
+                scope(r.getString(13), asked),
+                mode(r.getString(14)),
                 number(r, 15),
                 number(r, 16),
                 r.getLong(17),
@@ -91,35 +97,57 @@ record Row(
         return status.equals("granted");
     }
 
-    /**
-     * The row of one of the equal calls that this one is of, which counts the figures after the
-     * last of them.
-     *
-     * @param call from 0
-     */
-    Row of(int call) {
-        if (times == 1 || !isGranted()) {
-            return this;
-        }
-        long usedThen = used - (times - 1L - call) * granted;
-        long over = capacity == null ? 0
-                : Math.min(granted, Math.max(0, usedThen - capacity + held));
-        List<Integer> crossedThen = crossed.isEmpty() ? crossed
+    /** Whether its figures are those after the last of several calls. */
+    private boolean isOfMany() {
+        return times > 1 && isGranted();
+    }
+
+    // What follows is of one of the calls that this row is of, from 0.
+
+    long used(int call) {
+        return isOfMany() ? used - (times - 1L - call) * granted : used;
+    }
+
+    boolean fits(int call) {
+        return isOfMany() ? granted <= 0 || ceiling == null || used(call) - ceiling + held <= 0
+                : fits;
+    }
+
+    long overage(int call) {
+        return !isOfMany() ? overage
+                : capacity == null ? 0
+                : Math.min(granted, Math.max(0, used(call) - capacity + held));
+    }
+
+    List<Integer> crossed(int call) {
+        return !isOfMany() || crossed.isEmpty() ? crossed
                 : IntStream.range(0, crossed.size()).filter(i -> nth.get(i) == call + 1)
                         .mapToObj(crossed::get).toList();
-        return new Row(change, status, detail, next(operation, call), at, replayed, late, holdState,
-                expiresAt, ord, limit, meter, scope, mode, capacity, ceiling, usedThen, held, start,
-                end, granted <= 0 || ceiling == null || usedThen - ceiling + held <= 0, granted,
-                over, crossedThen, message, 1, List.of());
     }
 
     /** The ids of equal calls are counted up in their last 48 bits. */
-    private static @Nullable UUID next(@Nullable UUID first, int call) {
-        if (first == null) {
-            return null;
+    @Nullable OperationId operation(int call) {
+        if (operation == null || !isOfMany()) {
+            return operation;
         }
+        UUID first = operation.uuid();
         long low = first.getLeastSignificantBits();
-        return new UUID(first.getMostSignificantBits(), low & ~NODE | low + call & NODE);
+        return new OperationId(operation.tenant(),
+                new UUID(first.getMostSignificantBits(), low & ~NODE | low + call & NODE));
+    }
+
+    private static @Nullable OperationId operation(Scope asked, @Nullable UUID uuid) {
+        return uuid == null ? null : new OperationId(asked.tenant(), uuid);
+    }
+
+    /** Null of an answer without a limit. */
+    private static @Nullable Scope scope(@Nullable String path, Scope asked) {
+        return path == null ? null : path.equals(asked.path()) ? asked : new Scope(path);
+    }
+
+    /** Null of an answer without a limit. */
+    private static Limit.@Nullable Mode mode(@Nullable String name) {
+        return name == null ? null : Answers.mode(name);
     }
 
     private static @Nullable Long number(ResultSet r, int column) throws SQLException {

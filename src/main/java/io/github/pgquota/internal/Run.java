@@ -6,11 +6,17 @@ import java.util.List;
 /** Equal calls that follow one another: sent as one change, with their number. */
 final class Run {
 
+    /** More would make a statement of one tenant as long as a batch of many. */
+    private static final long LONGEST = 10_000;
+
     /** What a change may add to a counter. */
     private static final long MOST_UNITS = 1L << 62;
 
     private final Change change;
     private final List<Call> calls;
+
+    /** The most calls that it may have. */
+    private final long most;
 
     Run(Call first) {
         this(first.change, new ArrayList<>(List.of(first)));
@@ -19,6 +25,11 @@ final class Run {
     private Run(Change change, List<Call> calls) {
         this.change = change;
         this.calls = calls;
+        this.most = change.canRepeat() ? Math.min(LONGEST, MOST_UNITS / change.largest()) : 1;
+    }
+
+    String tenant() {
+        return calls.get(0).tenant;
     }
 
     Change change() {
@@ -31,8 +42,7 @@ final class Run {
 
     /** Whether another call may join: equal, and no more units than a counter can hold. */
     boolean takes(Change other) {
-        return change.canRepeat() && change.equals(other)
-                && change.largest() <= MOST_UNITS / (calls.size() + 1);
+        return calls.size() < most && change.equals(other);
     }
 
     void add(Call call) {

@@ -66,7 +66,7 @@ final class Store {
             }
             try (ResultSet rows = statement.executeQuery()) {
                 while (rows.next()) {
-                    Row row = Row.read(rows);
+                    Row row = Row.read(rows, changes);
                     answers.get(row.change() - 1).add(row);
                 }
             }

@@ -61,8 +61,13 @@ record LibraryPath(Stage stage, Quotas quotas, Gauge gauge) implements CallPath 
     }
 
     private static long units(Decision decision) {
-        return decision instanceof Granted granted
-                ? granted.granted().values().stream().mapToLong(Long::longValue).sum() : 0;
+        long units = 0;
+        if (decision instanceof Granted granted) {
+            for (long each : granted.granted().values()) {
+                units += each;
+            }
+        }
+        return units;
     }
 
     /** A hold that was left open counts against what was granted. */
