@@ -224,7 +224,9 @@ final class Combiner {
         if (!queue.add(call)) {
             throw overloaded("longestQueue", bounds.longestQueue());
         }
-        start();
+        if (!queue.isBusy(call.tenant)) {
+            start();
+        } // else it is sent by who releases the tenant
         watch();
     }
 
@@ -331,20 +333,23 @@ final class Combiner {
         }
     }
 
-    /** What is answered is told, and its tenants may send again. */
+    /**
+     * What is answered is told, and its tenants may send again. In this order: threads that are
+     * woken first are back for the next statement. But what depends on a future may take its time.
+     */
     private void wake(List<Run> runs) {
-        List<Call> calls = new ArrayList<>();
+        List<Promise> promises = new ArrayList<>();
         Set<String> tenants = new HashSet<>();
         for (Run run : runs) {
-            calls.addAll(run.calls());
+            wake(run.calls(), promises);
             tenants.add(run.tenant());
         }
         tenants.forEach(queue::release);
-        wakeAll(calls);
+        complete(promises);
     }
 
-    private void wakeAll(List<Call> calls) {
-        List<Promise> promises = new ArrayList<>();
+    /** Wakes those whose threads wait, and adds the others to the list. */
+    private static void wake(List<Call> calls, List<Promise> promises) {
         for (Call call : calls) {
             if (call instanceof Waiting waiting) {
                 waiting.wake();
@@ -352,6 +357,9 @@ final class Combiner {
                 promises.add((Promise) call);
             }
         }
+    }
+
+    private void complete(List<Promise> promises) {
         if (completions instanceof ForkJoinPool && !promises.isEmpty()) {
             complete(new Completion(promises, 0, promises.size())::invoke);
         } else {
@@ -409,7 +417,9 @@ final class Combiner {
                     List<Call> late = new ArrayList<>();
                     Long next = queue.expire(now,
                             () -> overloaded("longestWait", bounds.longestWait()), late);
-                    wakeAll(late);
+                    List<Promise> promises = new ArrayList<>();
+                    wake(late, promises);
+                    complete(promises);
                     if (next != null) {
                         look(next - now);
                         return;
