@@ -98,6 +98,22 @@ class LockedTenantTest {
     }
 
     @Test
+    void whoComesWhileItsTenantWaitsByItselfIsSentAfterwards() throws Exception {
+        AsyncOperations async = world.quotas().async();
+        CompletableFuture<Decision> first = async.consume(ask("acme"));
+        // longer than it waits in company
+        Gate.await().until(() -> world.rows("select 1 from pg_stat_activity where wait_event_type"
+                + " = 'Lock' and clock_timestamp() - query_start > interval '0.5 second'")
+                .size() == 1);
+        CompletableFuture<Decision> second = async.consume(ask("acme"));
+        transaction.commit();
+        assertThat(first.get(20, TimeUnit.SECONDS).isGranted()).isTrue();
+        assertThat(second.get(20, TimeUnit.SECONDS).isGranted()).isTrue();
+        assertThat(world.rows("select used from pgquota.counter where tenant = 'acme'"))
+                .containsExactly("4");
+    }
+
+    @Test
     void callersThatFoundAnIdleSystemLeaveRoomForOthers() throws Exception {
         List<Thread> waiting = new ArrayList<>();
         for (int i = 0; i < 8; i++) {

@@ -306,18 +306,17 @@ final class Combiner {
         elsewhere(() -> {
             try {
                 mayWait();
+                try {
+                    send(runs, longestPatience());
+                } finally {
+                    patient.release();
+                }
             } catch (QuotaException e) {
                 fail(runs, () -> overloaded("longestWait", bounds.longestWait()));
                 wake(runs);
-                apart.decrementAndGet();
-                return;
-            }
-            try {
-                send(runs, longestPatience());
             } finally {
-                patient.release();
                 apart.decrementAndGet();
-                start();
+                start(); // what has come in meanwhile
             }
         });
         return true;
