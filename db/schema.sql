@@ -72,7 +72,6 @@ create type pgquota.leg as (
   ended bigint,
   used bigint,
   held bigint,
-  expired bigint,
   entries bigint,
   start_at timestamp with time zone,
   end_at timestamp with time zone,
@@ -1845,7 +1844,7 @@ AS $function$
   select q.change::int, null::int, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
-         x.expired, c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
+         c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
          d.du + d.dh, d.du, d.dh, coalesce(i.amount, 0)
     from unnest(p_verb, p_tenant, p_hold, p_wanted) with ordinality q (verb, tenant, hold, wanted, change)
     join pgquota.hold h on h.tenant = q.tenant and h.id = q.hold
@@ -2333,7 +2332,7 @@ CREATE OR REPLACE FUNCTION pgquota.refund_legs(p_verb text[], p_tenant text[], p
 AS $function$
   select q.change::int, null::int, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, c.entries,
          c.start_at, c.end_at, c.last_at, c.expiry_at, - d.give, - d.give, 0::bigint, k.took
     from unnest(p_verb, p_tenant, p_operation) with ordinality q (verb, tenant, operation, change)
    cross join lateral (
@@ -2528,7 +2527,7 @@ AS $function$
          case when o.runs then c.billed else l.billed end, l.thresholds, l.message,
          case when o.runs then c.id end, case when not o.runs then c.id end,
          case when o.runs then c.used else 0 end, case when o.runs then c.held - x.expired else 0 end,
-         x.expired, case when o.runs then c.entries else 0 end,
+         case when o.runs then c.entries else 0 end,
          case when o.runs then c.start_at else greatest(lower(w.span), c.end_at) end,
          case when o.runs then c.end_at else upper(w.span) end,
          case when o.runs then c.last_at else greatest(lower(w.span), c.end_at) end,

@@ -39,7 +39,7 @@ $$;
 -- A change's share in one limit: what is asked, the limit, and how its counter stands.
 --   counter  null where the running window is not open yet: then used and held are 0, ended is the counter
 --            of the window before it, start_at and end_at are those that opening it would give
---   held     what open holds take, without those that have expired; expired: what these still have in the row
+--   held     what open holds take, without those that have expired
 --   ceiling  capacity plus allowed overage; null where nothing is refused
 --   asked    what has to fit of each of the change's calls
 --   du, dh   what each call adds to used and held
@@ -47,7 +47,7 @@ $$;
 create type pgquota.leg as (
   change int, input int, ord int, name text, meter text, scope text, mode text, per text,
   capacity bigint, ceiling bigint, billed boolean, thresholds int[], message text,
-  counter bigint, ended bigint, used bigint, held bigint, expired bigint, entries bigint,
+  counter bigint, ended bigint, used bigint, held bigint, entries bigint,
   start_at timestamptz, end_at timestamptz, last_at timestamptz, expiry_at timestamptz,
   asked bigint, du bigint, dh bigint, took bigint
 );
@@ -113,7 +113,7 @@ as $$
          case when o.runs then c.billed else l.billed end, l.thresholds, l.message,
          case when o.runs then c.id end, case when not o.runs then c.id end,
          case when o.runs then c.used else 0 end, case when o.runs then c.held - x.expired else 0 end,
-         x.expired, case when o.runs then c.entries else 0 end,
+         case when o.runs then c.entries else 0 end,
          case when o.runs then c.start_at else greatest(lower(w.span), c.end_at) end,
          case when o.runs then c.end_at else upper(w.span) end,
          case when o.runs then c.last_at else greatest(lower(w.span), c.end_at) end,
@@ -153,7 +153,7 @@ as $$
   select q.change::int, null::int, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
          coalesce(r.thresholds, '{}'), r.message, c.id, null::bigint, c.used, c.held - x.expired,
-         x.expired, c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
+         c.entries, c.start_at, c.end_at, c.last_at, c.expiry_at,
          d.du + d.dh, d.du, d.dh, coalesce(i.amount, 0)
     from unnest(p_verb, p_tenant, p_hold, p_wanted) with ordinality q (verb, tenant, hold, wanted, change)
     join pgquota.hold h on h.tenant = q.tenant and h.id = q.hold
@@ -191,7 +191,7 @@ create function pgquota.refund_legs(
 as $$
   select q.change::int, null::int, r.ord, coalesce(r.name, c.meter), c.meter, c.scope,
          coalesce(r.mode, 'observe'), c.per, r.capacity, r.ceiling, c.billed,
-         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, x.expired, c.entries,
+         '{}'::int[], r.message, c.id, null::bigint, c.used, c.held - x.expired, c.entries,
          c.start_at, c.end_at, c.last_at, c.expiry_at, - d.give, - d.give, 0::bigint, k.took
     from unnest(p_verb, p_tenant, p_operation) with ordinality q (verb, tenant, operation, change)
    cross join lateral (

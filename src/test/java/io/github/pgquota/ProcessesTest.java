@@ -48,6 +48,9 @@ class ProcessesTest {
                 Limit.named("tokens").on("tokens").capacity(2000).per(Window.month()));
         world.tenant("acme", "short").tenant("free", "short").tenant("beta", "tight");
         world.execute(Traffic.SAID);
+        // sooner than a call gives up waiting for a lock, or the server would not look
+        world.execute("alter database " + world.database().name()
+                + " set deadlock_timeout = '20ms'");
         List<Process> processes = new ArrayList<>();
         for (int i = 1; i <= PROCESSES; i++) {
             processes.add(process(i));
