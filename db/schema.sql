@@ -1063,7 +1063,7 @@ begin
     -- No other aggregate here: one that wants its input sorted would have all of it sorted its way.
     select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh)
       into v_legs, g_slot, g_charges, g_du, g_dh
-      from (select l as leg,
+      from (select row(l.*)::pgquota.leg as leg,
                    case p_verb[l.change] when 'check' then 0 when 'reserve' then 0 else l.du end as du,
                    case p_verb[l.change] when 'reserve' then l.asked else l.dh end as dh,
                    dense_rank() over (order by l.scope collate "C", l.meter collate "C", l.per collate "C",
