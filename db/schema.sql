@@ -2484,7 +2484,7 @@ begin
   select coalesce(array_agg(
              row(null, null, null, coalesce(r.name, c.meter), c.meter, c.scope,
                  coalesce(r.mode, 'observe'), c.per, r.capacity, null, c.billed, null, null, c.id, null,
-                 c.used, coalesce(r.held, c.held), null, c.entries, c.start_at, c.end_at, c.last_at,
+                 c.used, coalesce(r.held, c.held), c.entries, c.start_at, c.end_at, c.last_at,
                  null, null, null, null, null)::pgquota.leg order by c.scope, r.ord, c.id), '{}'),
          greatest(v_now, max(c.last_at))
     into v_legs, v_at
