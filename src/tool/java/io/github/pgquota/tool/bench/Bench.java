@@ -29,7 +29,7 @@ import picocli.CommandLine.Spec;
         sortOptions = false)
 public final class Bench implements Callable<Integer> {
 
-    private static final List<String> SPECIAL = List.of("ledger", "scopes", "memory", "soak");
+    private static final List<String> SPECIAL = List.of("crowd", "ledger", "scopes", "memory", "soak");
     private static final List<Long> LEDGERS = List.of(100_000L, 1_000_000L);
     private static final long LONG_LEDGER = 10_000_000L;
     private static final int MORE_SCOPES = 100;
@@ -155,6 +155,7 @@ public final class Bench implements Callable<Integer> {
                     run(stage, row.with(callers, kind, rtt, paths));
                 }
             }
+            crowd(stage);
             ledger(stage);
             scopes(stage);
             soak(stage);
@@ -298,14 +299,26 @@ public final class Bench implements Callable<Integer> {
         }
     }
 
+    private void crowd(Stage stage) throws Exception {
+        if (asked("crowd", true)) {
+            List<Series> parts = new ArrayList<>();
+            add(Crowd.run(door(stage, 0), rounds, slice(), spec.commandLine().getErr(), parts),
+                    parts);
+        }
+    }
+
     private void soak(Stage stage) throws Exception {
         if (asked("soak", false)) {
             List<Series> parts = new ArrayList<>();
-            Soak.run(stage.server(), callers(), path(), Duration.ofNanos(
-                            Math.round(minutes * 60e9)), spec.commandLine().getErr(), parts)
-                    .forEach(target -> targets.add(target.toString()));
-            parts.forEach(part -> lines.put(part.line(), part));
+            add(Soak.run(stage.server(), callers(), path(), Duration.ofNanos(
+                            Math.round(minutes * 60e9)), spec.commandLine().getErr(), parts),
+                    parts);
         }
+    }
+
+    private void add(List<Target> figures, List<Series> parts) {
+        figures.forEach(figure -> targets.add(figure.toString()));
+        parts.forEach(part -> lines.put(part.line(), part));
     }
 
     private int callers() {

@@ -11,6 +11,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.function.DoubleSupplier;
 import java.util.function.Supplier;
+import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
 
@@ -51,6 +52,10 @@ final class Door implements AutoCloseable {
 
     Stage stage() {
         return stage;
+    }
+
+    DataSource pool() {
+        return pool;
     }
 
     /** Callers of this JVM for a line. */
