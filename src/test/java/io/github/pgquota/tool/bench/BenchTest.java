@@ -176,6 +176,17 @@ class BenchTest {
     }
 
     @Test
+    void aCrowdLeavesRoomForAGuestAndIsToldWhenThereIsNone() throws Exception {
+        assertThat(measure("--rows crowd")).isZero();
+        assertThat(rows()).extracting(BenchTest::name).containsExactly(
+                "guest combined 1 platform 0.0", "guest-crowd combined 1 platform 0.0",
+                "crowd async 10000 async 0.0");
+        assertThat(output.toString())
+                .contains("p50 ms of a guest beside 10000 others")
+                .doesNotContain("per cent refused of 20,000 calls at once, 1,000 places 0.00");
+    }
+
+    @Test
     void targetsAreOfPairs() throws Exception {
         assertThat(measure("--rows keyed-512")).isZero();
         assertThat(output.toString())

@@ -64,9 +64,9 @@ final class Crowd {
         }
         lines.addAll(List.of(alone, beside, crowd));
         targets.add(Target.none("p50 ms of a guest alone", alone.spread(Figure.P50)));
-        targets.add(Target.none("p50 ms of a guest beside a crowd of " + FLOOD,
+        targets.add(Target.none("p50 ms of a guest beside " + FLOOD + " others",
                 beside.spread(Figure.P50)));
-        targets.add(Target.none("p99 ms of a guest beside a crowd of " + FLOOD,
+        targets.add(Target.none("p99 ms of a guest beside " + FLOOD + " others",
                 beside.spread(Figure.P99)));
         targets.add(Target.none("p50 ms of the crowd", crowd.spread(Figure.P50)));
     }
