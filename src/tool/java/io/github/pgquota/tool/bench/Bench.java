@@ -29,7 +29,8 @@ import picocli.CommandLine.Spec;
         sortOptions = false)
 public final class Bench implements Callable<Integer> {
 
-    private static final List<String> SPECIAL = List.of("crowd", "ledger", "scopes", "memory", "soak");
+    private static final List<String> SPECIAL =
+            List.of("crowd", "ledger", "scopes", "memory", "soak");
     private static final List<Long> LEDGERS = List.of(100_000L, 1_000_000L);
     private static final long LONG_LEDGER = 10_000_000L;
     private static final int MORE_SCOPES = 100;
