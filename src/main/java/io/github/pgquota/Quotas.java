@@ -82,7 +82,9 @@ public interface Quotas extends Operations, AutoCloseable {
         /**
          * Completes the futures of {@link #async()}, and so runs what depends on them; stays the
          * caller's. Without one, daemon threads of the library's own do. {@code Runnable::run}
-         * completes them on the thread that sends the calls, which then sends no others.
+         * completes them on the thread that sends the calls, which then sends no others: what
+         * depends on a future must not wait for these quotas then, by a blocking verb or {@link
+         * Quotas#close}.
          */
         public Builder executor(Executor executor) {
             this.executor = Objects.requireNonNull(executor, "executor");

@@ -123,10 +123,14 @@ final class Gate implements AutoCloseable {
 
     /** Shuts the gate before a statement of the bystander's; forgets what was before. */
     CompletableFuture<Decision> block(Quotas quotas) {
+        return block(quotas, Request.of(World.BYSTANDER).take("company", 1));
+    }
+
+    /** The same before another statement. */
+    CompletableFuture<Decision> block(Quotas quotas, Request request) {
         forget();
         shut();
-        CompletableFuture<Decision> blocker =
-                quotas.async().consume(Request.of(World.BYSTANDER).take("company", 1));
+        CompletableFuture<Decision> blocker = quotas.async().consume(request);
         awaitHeld();
         return blocker;
     }

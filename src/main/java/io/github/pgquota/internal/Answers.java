@@ -127,9 +127,11 @@ final class Answers {
     }
 
     private static Verdict verdict(Change change, Row row, int call) {
+        Scope scope = row.scope().equals(change.scope().path()) ? change.scope()
+                : new Scope(row.scope());
         Balance balance = new Balance(java.util.Objects.requireNonNull(row.limit()), row.meter(),
-                row.scope(), row.mode(), row.capacity(), row.used(call), row.held(), row.start(),
-                row.end());
+                scope, java.util.Objects.requireNonNull(row.mode()), row.capacity(),
+                row.used(call), row.held(), row.start(), row.end());
         return new Verdict(balance, row.fits(call), row.overage(call), row.crossed(call),
                 message(row.message(), change, balance));
     }

@@ -26,7 +26,7 @@ final class CallQueue {
     private final AtomicReference<@Nullable Call> newest = new AtomicReference<>();
     private final ReentrantLock lock = new ReentrantLock();
 
-    // under the lock
+    // changed under the lock
     private final Map<String, Lane> lanes = new HashMap<>();
     private final ArrayDeque<Lane> turns = new ArrayDeque<>();
     private final Set<String> busy = ConcurrentHashMap.newKeySet();
@@ -224,11 +224,11 @@ final class CallQueue {
                 }
                 if (call == null) {
                     lanes.remove(lane.tenant);
-                    turns.remove(lane);
                 } else if (next == null || call.deadline - next < 0) {
                     next = call.deadline;
                 }
             }
+            turns.removeIf(ArrayDeque::isEmpty);
             empty = turns.isEmpty();
             return next;
         } finally {

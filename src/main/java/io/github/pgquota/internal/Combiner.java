@@ -7,7 +7,6 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -38,6 +37,12 @@ final class Combiner {
      * with it.
      */
     private static final int PATIENCE = 100;
+
+    /** The same while it is looked for whose counter that is. */
+    private static final int PROBE = 10;
+
+    /** Nanoseconds between two looks for calls that have waited too long. */
+    private static final long LOOKS = TimeUnit.MILLISECONDS.toNanos(1);
 
     private final Database database;
     private final Combining bounds;
@@ -83,10 +88,17 @@ final class Combiner {
         }
         String tenant = change.scope().tenant();
         if (!queue.isBusy(tenant) && queue.isEmpty() && begin()) {
-            if (queue.occupy(tenant)) {
+            boolean mine = false;
+            try {
+                mine = queue.occupy(tenant);
+            } finally {
+                if (!mine) {
+                    end();
+                }
+            }
+            if (mine) {
                 return atOnce(change, tenant);
             }
-            end();
         }
         if (Thread.currentThread().isInterrupted()) {
             throw new QuotaException.Withdrawn(); // it would not wait, and then not know
@@ -143,8 +155,14 @@ final class Combiner {
     }
 
     private Decision alone(Change change, @Nullable Integer patience) throws Failed {
-        return Answers.decision(change, database.statement(connection ->
-                Store.apply(connection, List.of(change), null, patience)).get(0), 0);
+        List<List<Row>> answers;
+        try {
+            answers = database.statement(connection ->
+                    Store.apply(connection, List.of(change), null, patience));
+        } catch (RuntimeException e) {
+            throw unknown(e).told();
+        }
+        return Answers.decision(change, answers.get(0), 0);
     }
 
     /** Sends a call that found nothing to wait for, as a statement that has begun. */
@@ -211,6 +229,17 @@ final class Combiner {
         }
     }
 
+    /** The same by one who sends: if there is no thread for another, he will look again himself. */
+    private void another() {
+        if (!queue.isEmpty() && begin()) {
+            try {
+                senders.execute(this::send);
+            } catch (RejectedExecutionException | OutOfMemoryError e) {
+                underWay.decrementAndGet();
+            }
+        }
+    }
+
     /** Does it on a thread of its own; on this one if there is none, as there is after a close. */
     private void elsewhere(Runnable work) {
         try {
@@ -236,17 +265,54 @@ final class Combiner {
             try {
                 List<Run> runs = queue.take(bounds.largestBatch());
                 while (!runs.isEmpty()) {
-                    start(); // there may be enough for another statement
-                    send(runs, PATIENCE);
+                    another(); // there may be enough for it
+                    deliver(runs);
                     runs = queue.take(bounds.largestBatch());
                 }
-            } finally {
-                underWay.decrementAndGet();
+            } catch (RuntimeException | Error e) {
+                end();
+                throw e;
             }
+            underWay.decrementAndGet();
         } while (!queue.isEmpty() && begin());
     }
 
+    /** Whatever happens, all are told. */
+    private void deliver(List<Run> runs) {
+        try {
+            send(runs, PATIENCE);
+        } catch (RuntimeException | Error e) {
+            fail(runs, unknown(e));
+            wake(runs);
+            throw e;
+        }
+    }
+
+    /** Sends calls, with all of a tenant's that were taken. Each is told, or goes on by itself. */
     private void send(List<Run> runs, int patience) {
+        Failed e = attempt(runs, patience);
+        if (e == null || !e.isRefusal() && !(e.isLocked() && patience <= PATIENCE)) {
+            fail(runs, e);
+            wake(runs);
+            return;
+        }
+        List<List<Run>> tenants = tenants(runs);
+        int n = tenants.size();
+        if (n > 1) {
+            int left = e.isLocked() ? Math.min(patience, PROBE) : patience;
+            send(joined(tenants.subList(0, n / 2)), left);
+            another(); // the tenants of the first half may have sent again
+            send(joined(tenants.subList(n / 2, n)), left);
+        } else if (e.isRefusal()) {
+            pick(runs, e, patience);
+            wake(runs);
+        } else {
+            apart(runs);
+        }
+    }
+
+    /** Gives calls their answers, or says why there are none. */
+    private @Nullable Failed attempt(List<Run> runs, int patience) {
         try {
             List<Change> changes = new ArrayList<>(runs.size());
             int[] times = new int[runs.size()];
@@ -262,46 +328,56 @@ final class Combiner {
                     calls.get(n).answer(answers.get(i), n);
                 }
             }
+            return null;
         } catch (Failed e) {
-            if (e.isRefusal() && halves(runs, patience)
-                    || e.isLocked() && patience == PATIENCE && apart(runs)) {
-                return;
-            }
-            fail(runs, e);
+            return e;
         } catch (RuntimeException | Error e) {
-            fail(runs, () -> new QuotaException.OutcomeUnknown(null, e)); // it may have been sent
+            fail(runs, unknown(e));
+            return null;
         }
-        wake(runs);
     }
 
-    /** One call that the database refuses fails alone: the others go without it. */
-    private boolean halves(List<Run> runs, int patience) {
-        int size = runs.size();
-        if (size > 1) {
-            send(runs.subList(0, size / 2), patience);
-            send(runs.subList(size / 2, size), patience);
-            return true;
+    /** It may have been sent. */
+    private static Failure unknown(Throwable e) {
+        return () -> new QuotaException.OutcomeUnknown(null, e);
+    }
+
+    /**
+     * Of calls of one tenant that the database refuses, that one fails alone of which it does so:
+     * the others go without it, in order.
+     */
+    private void pick(List<Run> runs, Failed refusal, int patience) {
+        List<List<Run>> halves = halves(runs);
+        if (halves.isEmpty()) {
+            fail(runs, refusal);
+        }
+        for (List<Run> half : halves) {
+            Failed e = attempt(half, patience);
+            if (e != null && e.isLocked() && patience <= PATIENCE) {
+                e = attempt(half, longestPatience());
+            }
+            if (e != null && e.isRefusal()) {
+                pick(half, e, patience);
+            } else {
+                fail(half, e);
+            }
+        }
+    }
+
+    /** None of a single call. */
+    private static List<List<Run>> halves(List<Run> runs) {
+        int n = runs.size();
+        if (n > 1) {
+            return List.of(runs.subList(0, n / 2), runs.subList(n / 2, n));
         }
         Run run = runs.get(0);
         int calls = run.calls().size();
-        if (calls > 1) {
-            send(List.of(run.part(0, calls / 2)), patience);
-            send(List.of(run.part(calls / 2, calls)), patience);
-        }
-        return calls > 1;
+        return calls == 1 ? List.of()
+                : List.of(List.of(run.part(0, calls / 2)), List.of(run.part(calls / 2, calls)));
     }
 
     /** A tenant whose counter is locked goes by itself, and nobody waits with it. */
-    private boolean apart(List<Run> runs) {
-        Map<String, List<Run>> tenants = runs.stream().collect(Collectors.groupingBy(
-                Run::tenant, LinkedHashMap::new, Collectors.toList()));
-        List<List<Run>> groups = List.copyOf(tenants.values());
-        int size = groups.size();
-        if (size > 1) {
-            send(joined(groups.subList(0, size / 2)), PATIENCE);
-            send(joined(groups.subList(size / 2, size)), PATIENCE);
-            return true;
-        }
+    private void apart(List<Run> runs) {
         apart.incrementAndGet();
         elsewhere(() -> {
             try {
@@ -314,27 +390,40 @@ final class Combiner {
             } catch (QuotaException e) {
                 fail(runs, () -> overloaded("longestWait", bounds.longestWait()));
                 wake(runs);
+            } catch (RuntimeException | Error e) {
+                fail(runs, unknown(e));
+                wake(runs);
+                throw e;
             } finally {
                 apart.decrementAndGet();
                 start(); // what has come in meanwhile
             }
         });
-        return true;
+    }
+
+    private static List<List<Run>> tenants(List<Run> runs) {
+        return List.copyOf(runs.stream().collect(Collectors.groupingBy(
+                Run::tenant, LinkedHashMap::new, Collectors.toList())).values());
     }
 
     private static List<Run> joined(List<List<Run>> groups) {
         return groups.stream().flatMap(List::stream).toList();
     }
 
-    private static void fail(List<Run> runs, Failure failure) {
-        for (Run run : runs) {
-            run.calls().forEach(call -> call.fail(failure));
+    /** Those that have no answer yet; null if all have. */
+    private static void fail(List<Run> runs, @Nullable Failure failure) {
+        if (failure != null) {
+            for (Run run : runs) {
+                run.calls().stream().filter(call -> !call.isAnswered())
+                        .forEach(call -> call.fail(failure));
+            }
         }
     }
 
     /**
      * What is answered is told, and its tenants may send again. In this order: threads that are
-     * woken first are back for the next statement. But what depends on a future may take its time.
+     * woken first are back for the next statement. But what depends on a future may take its time,
+     * perhaps on this thread.
      */
     private void wake(List<Run> runs) {
         List<Promise> promises = new ArrayList<>();
@@ -344,6 +433,9 @@ final class Combiner {
             tenants.add(run.tenant());
         }
         tenants.forEach(queue::release);
+        if (!promises.isEmpty() && completions != own) {
+            another();
+        }
         complete(promises);
     }
 
@@ -416,17 +508,18 @@ final class Combiner {
                     List<Call> late = new ArrayList<>();
                     Long next = queue.expire(now,
                             () -> overloaded("longestWait", bounds.longestWait()), late);
+                    if (next != null) {
+                        look(Math.max(next - now, LOOKS));
+                    } else {
+                        watched.set(false);
+                        if (queue.size() > 0) {
+                            watch();
+                        }
+                    }
+                    // at last, as what depends on a future may take its time on this thread
                     List<Promise> promises = new ArrayList<>();
                     wake(late, promises);
                     complete(promises);
-                    if (next != null) {
-                        look(next - now);
-                        return;
-                    }
-                    watched.set(false);
-                    if (queue.size() > 0) {
-                        watch();
-                    }
                 });
     }
 

@@ -3,6 +3,8 @@ package io.github.pgquota.internal;
 import java.sql.Connection;
 import java.sql.SQLException;
 import javax.sql.DataSource;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * The caller's DataSource: a connection for each piece of work, given back at its end.
@@ -10,6 +12,8 @@ import javax.sql.DataSource;
  * @param needs what the database's user must have for the work
  */
 record Database(DataSource dataSource, Right needs) {
+
+    private static final Logger LOG = LoggerFactory.getLogger(Database.class);
 
     /**
      * How often work that lost against another transaction is begun again. One global lock order
@@ -67,13 +71,25 @@ record Database(DataSource dataSource, Right needs) {
 
     private <T> T run(Sql<T> work) throws Failed {
         for (int attempt = 1; ; attempt++) {
-            try (Connection connection = connect()) {
+            Connection connection = connect();
+            try {
                 return work.on(connection);
             } catch (SQLException e) {
                 if (attempt == ATTEMPTS || !SqlStates.isRetry(e)) {
                     throw new Failed(e, true, needs);
                 }
+            } finally {
+                giveBack(connection);
             }
+        }
+    }
+
+    /** What was done is done: nobody is told otherwise because the connection breaks after it. */
+    private static void giveBack(Connection connection) {
+        try {
+            connection.close();
+        } catch (SQLException e) {
+            LOG.warn("a connection could not be given back: {}", e.toString());
         }
     }
 
@@ -94,9 +110,14 @@ record Database(DataSource dataSource, Right needs) {
     }
 
     /** A pool gets the connection back as it gave it; a broken one it throws away by itself. */
-    private static void restore(Connection connection, boolean autoCommit) throws SQLException {
-        if (!connection.isClosed()) {
-            connection.setAutoCommit(autoCommit);
+    private static void restore(Connection connection, boolean autoCommit) {
+        try {
+            if (!connection.isClosed()) {
+                connection.setAutoCommit(autoCommit);
+            }
+        } catch (SQLException e) {
+            LOG.warn("a connection could not be set back to autocommit = {}: {}", autoCommit,
+                    e.toString());
         }
     }
 }

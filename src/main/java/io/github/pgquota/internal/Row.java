@@ -2,7 +2,6 @@ package io.github.pgquota.internal;
 
 import io.github.pgquota.Limit;
 import io.github.pgquota.OperationId;
-import io.github.pgquota.Scope;
 import java.nio.ByteBuffer;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -28,8 +27,8 @@ record Row(
         @Nullable Long ord,
         @Nullable String limit,
         String meter,
-        Scope scope,
-        Limit.Mode mode,
+        String scope,
+        Limit.@Nullable Mode mode,
         @Nullable Long capacity,
         @Nullable Long ceiling,
         long used,
@@ -59,15 +58,15 @@ record Row(
             + "ceiling, used, held, timestamptz_send(start_at), timestamptz_send(end_at), fits, "
             + "granted, overage, nullif(crossed, '{}'), message, times, nth";
 
-    /** @param changes what was asked, whose scopes the answers share */
+    /** @param changes what was asked */
     static Row read(ResultSet r, List<Change> changes) throws SQLException {
         int change = r.getInt(1);
-        Scope asked = changes.get(change - 1).scope();
+        String tenant = changes.get(change - 1).scope().tenant();
         return new Row(
                 change,
                 r.getString(2),
                 r.getString(3),
-                operation(asked, r.getObject(4, UUID.class)),
+                operation(tenant, r.getObject(4, UUID.class)),
                 Objects.requireNonNull(time(r, 5)),
                 r.getBoolean(6),
                 r.getBoolean(7),
@@ -76,7 +75,7 @@ record Row(
                 number(r, 10),
                 r.getString(11),
                 r.getString(12),
-                scope(r.getString(13), asked),
+                r.getString(13),
                 mode(r.getString(14)),
                 number(r, 15),
                 number(r, 16),
@@ -136,13 +135,8 @@ record Row(
                 new UUID(first.getMostSignificantBits(), low & ~NODE | low + call & NODE));
     }
 
-    private static @Nullable OperationId operation(Scope asked, @Nullable UUID uuid) {
-        return uuid == null ? null : new OperationId(asked.tenant(), uuid);
-    }
-
-    /** Null of an answer without a limit. */
-    private static @Nullable Scope scope(@Nullable String path, Scope asked) {
-        return path == null ? null : path.equals(asked.path()) ? asked : new Scope(path);
+    private static @Nullable OperationId operation(String tenant, @Nullable UUID uuid) {
+        return uuid == null ? null : new OperationId(tenant, uuid);
     }
 
     /** Null of an answer without a limit. */

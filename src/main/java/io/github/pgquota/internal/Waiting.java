@@ -22,9 +22,13 @@ final class Waiting extends Call {
     Decision await() {
         while (!isAnswered()) {
             LockSupport.park(this);
-            if (caller.isInterrupted() && !isAnswered()) {
-                throw withdraw() ? new QuotaException.Withdrawn()
-                        : new QuotaException.OutcomeUnknown(new InterruptedException());
+            if (caller.isInterrupted()) {
+                if (withdraw()) {
+                    throw new QuotaException.Withdrawn();
+                }
+                if (!isAnswered()) {
+                    throw new QuotaException.OutcomeUnknown(new InterruptedException());
+                }
             }
         }
         return decision();
