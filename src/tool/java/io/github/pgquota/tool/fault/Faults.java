@@ -1,0 +1,143 @@
+package io.github.pgquota.tool.fault;
+
+import java.io.IOException;
+import java.io.OutputStream;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** Breaks everything around the library, and checks that nothing was lost: {@code -Pfaults}. */
+@Command(
+        name = "faults",
+        description = "Several processes use quotas while network, server and processes fail; then"
+                + " what they were told is compared with what the database holds. Exit status: 0,"
+                + " 1 if something was lost or charged twice, 2 for bad usage.",
+        sortOptions = false)
+public final class Faults implements Callable<Integer> {
+
+    private static final long FIRST = 2_000;
+    private static final int REST = 1_500;
+
+    @Spec
+    private CommandSpec spec;
+
+    @Option(names = "--minutes", paramLabel = "N", defaultValue = "5",
+            description = "How long (default: ${DEFAULT-VALUE}).")
+    private double minutes;
+
+    @Option(names = "--seed", paramLabel = "S",
+            description = "What happens, and in which order, as far as that can be repeated.")
+    private @Nullable Long seed;
+
+    @Option(names = "--json", paramLabel = "OUT", description = "A file for the figures.")
+    private @Nullable Path json;
+
+    @Option(names = {"-h", "--help"}, usageHelp = true, description = "Says this.")
+    private boolean help;
+
+    private final Map<Trouble, List<Double>> recovery = new EnumMap<>(Trouble.class);
+
+    /** Runs it. */
+    public static void main(String[] args) {
+        System.exit(new CommandLine(new Faults()).execute(args));
+    }
+
+    @Override
+    public Integer call() throws Exception {
+        if (!(minutes > 0)) {
+            throw new ParameterException(spec.commandLine(), "minutes are above 0");
+        }
+        long used = seed == null ? System.nanoTime() : seed;
+        Path folder = Files.createTempDirectory("pgquota-faults");
+        say("seed %d, history in %s", used, folder);
+        Server server =
+                new Server(System.getProperty("pgquota.test.postgres", "embedded"), "faults");
+        try (Scene scene = new Scene(server, folder, used)) {
+            scene.start();
+            trouble(scene);
+            scene.finish();
+            return report(scene, server, folder, used);
+        }
+    }
+
+    private void trouble(Scene scene) throws Exception {
+        long end = System.nanoTime() + (long) (minutes * TimeUnit.MINUTES.toNanos(1));
+        List<Trouble> next = new ArrayList<>();
+        Scene.last(FIRST);
+        while (System.nanoTime() < end) {
+            if (next.isEmpty()) {
+                next.addAll(Arrays.asList(Trouble.values()));
+                Collections.shuffle(next, scene.random());
+            }
+            Trouble trouble = next.remove(0);
+            trouble.make(scene);
+            double seconds = scene.untilAnswered() / 1e9;
+            recovery.computeIfAbsent(trouble, t -> new ArrayList<>()).add(seconds);
+            say("%-20s answered %.2f s after it", trouble, seconds);
+            if (scene.died() > 0) {
+                throw new IllegalStateException("a process died by itself: see its log");
+            }
+            Scene.last(scene.random().nextInt(REST));
+        }
+    }
+
+    private int report(Scene scene, Server server, Path folder, long used)
+            throws IOException, SQLException {
+        Checker checker = new Checker(server);
+        checker.load(folder);
+        long unknown = number(server, "select count(*) from history.open");
+        Map<String, Integer> resolved = checker.resolve(scene.quotas(), folder);
+        // what has expired is given back when a counter is next asked for, or now
+        if (!scene.quotas().upkeep().runOnce(Duration.ofMinutes(5)).finished()) {
+            throw new IllegalStateException("upkeep does not end");
+        }
+        Map<String, List<String>> found = checker.check();
+        for (String tenant : Customer.TENANTS) {
+            List<String> differences = scene.quotas().reports().reconcile(tenant).stream()
+                    .map(Object::toString).toList();
+            if (!differences.isEmpty()) {
+                found.put("reconcile of " + tenant, differences);
+            }
+        }
+        Figures figures = new Figures(used, minutes,
+                number(server, "select count(*) from history.asked"),
+                number(server, "select count(*) from history.told where outcome = 'granted'"),
+                unknown, resolved, recovery, found);
+        PrintWriter out = spec.commandLine().getOut();
+        figures.print(out);
+        out.flush();
+        if (json != null) {
+            try (OutputStream file = Files.newOutputStream(json)) {
+                figures.write(file);
+            }
+        }
+        return found.isEmpty() ? 0 : 1;
+    }
+
+    private static long number(Server server, String sql) throws SQLException {
+        return Long.parseLong(server.ask(sql));
+    }
+
+    private void say(String format, Object... values) {
+        spec.commandLine().getErr().printf(Locale.ROOT, format + "%n", values);
+        spec.commandLine().getErr().flush();
+    }
+}
