@@ -20,6 +20,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.UUID;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -143,8 +144,9 @@ final class Checker {
         return found;
     }
 
-    static int checksMade() {
-        return CHECKS.size();
+    /** What is looked for. */
+    static Set<String> names() {
+        return CHECKS.keySet();
     }
 
     private List<String> rows(String sql) throws SQLException {

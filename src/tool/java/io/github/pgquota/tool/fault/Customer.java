@@ -155,8 +155,8 @@ final class Customer {
         List<OperationId> holds = new ArrayList<>();
         try (Connection connection = database.getConnection();
                 Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("select id from pgquota.hold where tenant = '"
-                        + tenant + "' and state = 'open' limit " + HOLDS)) {
+                ResultSet row = statement.executeQuery("select id from pgquota.hold where"
+                        + " tenant = '" + tenant + "' and state = 'open' limit " + HOLDS)) {
             while (row.next()) {
                 holds.add(new OperationId(tenant, row.getObject(1, UUID.class)));
             }

@@ -35,7 +35,7 @@ record Figures(
             rows.forEach(row -> out.println("      " + row));
         });
         out.printf(Locale.ROOT, "%d of %d checks found something%n", found.size(),
-                Checker.checksMade() + Customer.TENANTS.size());
+                Checker.names().size() + Customer.TENANTS.size());
     }
 
     private static double median(List<Double> values) {
@@ -43,7 +43,8 @@ record Figures(
     }
 
     void write(OutputStream to) {
-        try (JsonGenerator json = new JsonFactory().createGenerator(ObjectWriteContext.empty(), to)) {
+        try (JsonGenerator json =
+                new JsonFactory().createGenerator(ObjectWriteContext.empty(), to)) {
             json.writeStartObject();
             json.writeNumberProperty("seed", seed);
             json.writeNumberProperty("minutes", minutes);

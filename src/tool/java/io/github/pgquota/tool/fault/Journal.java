@@ -21,8 +21,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What a process asked and was told, in a file that outlives it: a line before each call, another
- * with its answer, and one for each limit of the answer. They are rows of the tables of {@code history.sql}. Safe for
- * concurrent use.
+ * with its answer, and one for each limit of the answer. They are rows of the tables of {@code
+ * history.sql}. Safe for concurrent use.
  */
 final class Journal implements AutoCloseable {
 

@@ -158,7 +158,7 @@ final class Scene implements AutoCloseable {
         }
     }
 
-    /** An hour of random length, in milliseconds; what trouble lasts. */
+    /** Lets trouble last. */
     static void last(long millis) {
         long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
         for (long left = millis; left > 0; left = (end - System.nanoTime()) / 1_000_000) {

@@ -8,7 +8,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** What can go wrong. Each is over when {@link #make} returns; things may take longer to recover. */
+/** What can go wrong. Each is over when {@link #make} returns; to recover may take longer. */
 enum Trouble {
 
     LOST_REPLIES {

@@ -10,8 +10,13 @@ select g.verb, p.* from history.part p join history.granted g using (process, ca
    and p.granted > 0 and p.used + p.held > p.capacity;
 
 -- : over-grants: counters above every capacity that was in force
+-- what was settled after its hold had expired was used all the same, and is charged
 select c.* from pgquota.counter c join pgquota.tenant t using (tenant)
- where c.tenant <> 'free' and c.used + c.held > (
+ where c.tenant <> 'free' and c.billed and c.used + c.held - (
+       select coalesce(sum(l.amount), 0)
+         from pgquota.ledger l join pgquota.hold h on h.tenant = l.tenant and h.id = l.ref
+        where l.tenant = c.tenant and l.counter = c.id and l.verb = 'settle'
+          and l.at >= h.expires_at) > (
        select coalesce(max(l.capacity), 9223372036854775807)
          from pgquota.plan_limit l
         where l.plan = t.plan and l.meter = c.meter and l.per = c.per

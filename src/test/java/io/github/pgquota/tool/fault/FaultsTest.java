@@ -1,0 +1,43 @@
+package io.github.pgquota.tool.fault;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import picocli.CommandLine;
+
+/** A short run of the faults, and what the command line is told. */
+class FaultsTest {
+
+    private final StringWriter output = new StringWriter();
+    private final StringWriter errors = new StringWriter();
+
+    private int run(String... args) {
+        return new CommandLine(new Faults()).setOut(new PrintWriter(output))
+                .setErr(new PrintWriter(errors)).execute(args);
+    }
+
+    @Test
+    void nothingIsLostOrChargedTwice(@TempDir Path folder) throws Exception {
+        assumeTrue(System.getProperty("pgquota.test.postgres", "embedded").startsWith("embedded"),
+                "faults are made to a server of their own");
+        Path json = folder.resolve("faults.json");
+        int status = run("--minutes", "0.4", "--json", json.toString());
+        System.out.println("FaultsTest: " + errors.toString().lines().findFirst().orElse(""));
+        assertThat(output.toString()).contains("0 of 19 checks found something");
+        assertThat(status).isZero();
+        assertThat(Files.readString(json)).contains("\"found\":[]")
+                .containsPattern("\"granted\":\\d{4,}").contains("\"fault\":");
+    }
+
+    @Test
+    void badUsageIsTold() {
+        assertThat(run("--minutes", "0")).isEqualTo(2);
+        assertThat(errors.toString()).contains("minutes are above 0");
+    }
+}
