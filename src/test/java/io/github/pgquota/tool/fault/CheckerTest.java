@@ -34,59 +34,68 @@ class CheckerTest {
             + " process = 'x'; delete from history.part where process = 'x'";
 
     static {
-        seed("errors that nobody should be told",
+        seed("broken_promises: errors that nobody should be told",
                 "insert into history.told values ('x', 1, 'ERROR of mine', null, false)",
                 DROP_ANSWER);
-        seed("over-grants: answers above the capacity that they tell",
+        seed("over_grants: answers above the capacity that they tell",
                 "create table history.was as select * from history.part;"
                 + " update history.part set used = capacity + 1 where mode = 'ENFORCE'"
                 + " and capacity is not null and granted > 0",
                 "truncate history.part; insert into history.part select * from history.was;"
                 + " drop table history.was");
-        seed("over-grants: counters above every capacity that was in force",
+        seed("over_grants: counters above every capacity that was in force",
                 "update pgquota.counter set used = used + 1000000 where tenant = 'acme'",
                 "update pgquota.counter set used = used - 1000000 where tenant = 'acme'");
-        seed("ledgers that are no chain",
+        seed("chain_gaps: ledgers that are no chain",
                 "update pgquota.ledger set used_after = used_after + 1 where (tenant, operation) ="
                 + SOME_CHARGE,
                 "update pgquota.ledger set used_after = used_after - 1 where (tenant, operation) ="
                 + SOME_CHARGE);
-        seed("counters that are not the sum of their ledger",
+        seed("ledger_differences: counters that are not the sum of their ledger",
                 "update pgquota.counter set used = used + 1 where billed and tenant = 'free'",
                 "update pgquota.counter set used = used - 1 where billed and tenant = 'free'");
-        seed("counters that are not the sum of their holds",
+        seed("ledger_differences: counters that are not the sum of their holds",
                 "update pgquota.counter set held = held + 1 where tenant = 'free'",
                 "update pgquota.counter set held = held - 1 where tenant = 'free'");
-        seed("lost charges: told, but not in the ledger as they were told",
+        seed("lost_charges: told, but not in the ledger as they were told",
                 "update pgquota.ledger set amount = amount + 1 where (tenant, operation) = "
                 + SOME_CHARGE,
                 "update pgquota.ledger set amount = amount - 1 where (tenant, operation) = "
                 + SOME_CHARGE);
-        seed("double charges: a key with two operations",
+        seed("double_charges: a key with two operations",
                 String.format(ADD_ANSWER, "key is not null", "gen_random_uuid()"), DROP_ANSWER);
-        seed("double charges: operations that nobody was told and nobody can have missed",
+        seed("double_charges: operations that nobody was told and nobody can have missed",
                 "create table history.was as select * from history.told;"
                 + " update history.told set operation = null where operation is not null",
                 "truncate history.told; insert into history.told select * from history.was;"
                 + " drop table history.was");
-        seed("double charges: told as new by two operations of one hold",
+        seed("holds_ended_twice: told as new by two operations of one hold",
                 String.format(ADD_ANSWER, "verb = 'settle'", "gen_random_uuid()"), DROP_ANSWER);
-        seed("double charges: holds that were settled twice",
+        seed("holds_ended_twice: holds that were settled twice",
                 "create table history.was as select * from pgquota.ledger where verb = 'settle';"
                 + " update pgquota.ledger l set ref = (select w.ref from history.was w"
                 + " where w.counter = l.counter order by w.ref limit 1) where verb = 'settle'",
                 "update pgquota.ledger l set ref = w.ref from history.was w"
                 + " where w.tenant = l.tenant and w.counter = l.counter and w.entry = l.entry;"
                 + " drop table history.was");
-        seed("holds whose items are not as their state",
+        seed("holds_left: open, though their time is over and upkeep has run",
+                "create table history.was as select tenant, id, state, expires_at"
+                + " from pgquota.hold; update pgquota.hold set state = 'open',"
+                + " expires_at = now() - interval '1 hour' where counters = '{}'"
+                + " or state = 'released'",
+                "update pgquota.hold h set state = w.state, expires_at = w.expires_at"
+                + " from history.was w where w.tenant = h.tenant and w.id = h.id;"
+                + " drop table history.was");
+        seed("holds_left: items that are not as the state of their hold",
                 "create table history.was as select tenant, id, state from pgquota.hold;"
                 + " update pgquota.hold set state = 'open'",
                 "update pgquota.hold h set state = w.state from history.was w"
                 + " where w.tenant = h.tenant and w.id = h.id; drop table history.was");
-        seed("sums: acknowledged <= used <= acknowledged and unknown, where all is unbilled",
+        seed("ledger_differences: not acknowledged <= used <= acknowledged and unknown, "
+                + "where nothing is billed",
                 "update pgquota.counter set used = used + 1000 where not billed",
                 "update pgquota.counter set used = used - 1000 where not billed");
-        seed("thresholds: told twice",
+        seed("broken_promises: thresholds that were told twice",
                 String.format(ADD_ANSWER, "(process, call) in (select process, call from"
                         + " history.part where crossed <> '{}') and not replayed", "operation")
                 + "; insert into history.part select 'x', p.call, p.limit_name, p.meter, p.scope,"
@@ -95,11 +104,12 @@ class CheckerTest {
                 + " t.process = 'x' where (p.process, p.call) in (select process, call from"
                 + " history.granted where operation = t.operation)",
                 DROP_ANSWER);
-        seed("thresholds: told, but not kept",
+        seed("broken_promises: thresholds that were told, but not kept",
                 "create table history.was as select * from pgquota.alert;"
                 + " delete from pgquota.alert",
                 "insert into pgquota.alert select * from history.was; drop table history.was");
-        seed("thresholds: kept, but not told to who was told of the operation",
+        seed("broken_promises: thresholds that were kept, but not told to who was told of "
+                + "the operation",
                 "create table history.was as select * from history.part;"
                 + " update history.part set crossed = '{}'",
                 "truncate history.part; insert into history.part select * from history.was;"

@@ -132,12 +132,19 @@ final class Checker {
                         word -> word[0], word -> Long.valueOf(word[1])));
     }
 
-    /** Each check that found something, with the first rows of it. */
-    Map<String, List<String>> check() throws SQLException {
-        Map<String, List<String>> found = new LinkedHashMap<>();
+    /**
+     * What a check found that must not be.
+     *
+     * @param rows the first of them
+     */
+    record Found(long count, List<String> rows) {}
+
+    /** Each check that found something. */
+    Map<String, Found> check() throws SQLException {
+        Map<String, Found> found = new LinkedHashMap<>();
         for (var check : CHECKS.entrySet()) {
-            List<String> rows = rows(check.getValue());
-            if (!rows.isEmpty()) {
+            Found rows = rows(check.getValue());
+            if (rows.count() > 0) {
                 found.put(check.getKey(), rows);
             }
         }
@@ -149,19 +156,18 @@ final class Checker {
         return CHECKS.keySet();
     }
 
-    private List<String> rows(String sql) throws SQLException {
+    private Found rows(String sql) throws SQLException {
         List<String> rows = new ArrayList<>();
+        long count = 0;
         try (Connection connection = server.connection();
                 Statement statement = connection.createStatement();
                 ResultSet row = statement.executeQuery("select q::text, count(*) over () from ("
                         + sql + ") q limit " + SHOWN)) {
             while (row.next()) {
                 rows.add(row.getString(1));
-                if (row.isLast() && row.getLong(2) > rows.size()) {
-                    rows.add("and " + (row.getLong(2) - rows.size()) + " more");
-                }
+                count = row.getLong(2);
             }
         }
-        return rows;
+        return new Found(count, rows);
     }
 }

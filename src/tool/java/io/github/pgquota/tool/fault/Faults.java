@@ -109,18 +109,22 @@ public final class Faults implements Callable<Integer> {
         if (!scene.quotas().upkeep().runOnce(Duration.ofMinutes(5)).finished()) {
             throw new IllegalStateException("upkeep does not end");
         }
-        Map<String, List<String>> found = checker.check();
+        Map<String, Checker.Found> found = checker.check();
         for (String tenant : Customer.TENANTS) {
             List<String> differences = scene.quotas().reports().reconcile(tenant).stream()
                     .map(Object::toString).toList();
             if (!differences.isEmpty()) {
-                found.put("reconcile of " + tenant, differences);
+                found.put("ledger_differences: reconcile of " + tenant,
+                        new Checker.Found(differences.size(), differences));
             }
         }
         Figures figures = new Figures(used, minutes,
                 number(server, "select count(*) from history.asked"),
                 number(server, "select count(*) from history.told where outcome = 'granted'"),
-                unknown, resolved, recovery, found);
+                number(server, "select count(*) from history.told where outcome = 'denied'"),
+                unknown, resolved, recovery,
+                number(server, "select deadlocks from pg_stat_database"
+                        + " where datname = current_database()"), found);
         PrintWriter out = spec.commandLine().getOut();
         figures.print(out);
         out.flush();

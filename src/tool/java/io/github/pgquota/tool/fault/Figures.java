@@ -16,32 +16,43 @@ import tools.jackson.core.json.JsonFactory;
  * @param unknown calls of which the caller was never told, or only that it is not known
  * @param resolved how those with a key turned out when they were asked again
  * @param recovery seconds until a call was answered, after each trouble
- * @param found what must not be
+ * @param deadlocks since the server's last crash
+ * @param found what must not be; before a name's colon is what it is counted in
  */
 record Figures(
-        long seed, double minutes, long calls, long granted, long unknown,
-        Map<String, Integer> resolved, Map<Trouble, List<Double>> recovery,
-        Map<String, List<String>> found) {
+        long seed, double minutes, long calls, long granted, long denied, long unknown,
+        Map<String, Integer> resolved, Map<Trouble, List<Double>> recovery, long deadlocks,
+        Map<String, Checker.Found> found) {
+
+    private static final List<String> COUNTED = List.of("over_grants", "lost_charges",
+            "double_charges", "chain_gaps", "holds_left", "holds_ended_twice",
+            "ledger_differences");
 
     void print(PrintWriter out) {
-        out.printf(Locale.ROOT, "seed %d, %.1f minutes: %,d calls, %,d granted, %,d of unknown"
-                + " outcome, asked again by key: %s%n", seed, minutes, calls, granted, unknown,
-                resolved);
+        out.printf(Locale.ROOT, "seed %d, %.1f minutes: %,d calls, %,d granted, %,d denied, %,d of"
+                + " unknown outcome; asked again by key: %s%n", seed, minutes, calls, granted,
+                denied, unknown, resolved);
         recovery.forEach((trouble, seconds) -> out.printf(Locale.ROOT,
                 "%-20s %3d times, answered after %.2f s (longest %.2f)%n", trouble,
                 seconds.size(), median(seconds), Collections.max(seconds)));
         found.forEach((what, rows) -> {
-            out.println("WRONG " + what);
-            rows.forEach(row -> out.println("      " + row));
+            out.printf(Locale.ROOT, "WRONG %s: %,d%n", what, rows.count());
+            rows.rows().forEach(row -> out.println("      " + row));
         });
-        out.printf(Locale.ROOT, "%d of %d checks found something%n", found.size(),
-                Checker.names().size() + Customer.TENANTS.size());
+        out.printf(Locale.ROOT, "%d deadlocks; %d of %d checks found something%n", deadlocks,
+                found.size(), Checker.names().size() + Customer.TENANTS.size());
     }
 
     private static double median(List<Double> values) {
         return values.stream().sorted().toList().get(values.size() / 2);
     }
 
+    private long sum(String field) {
+        return found.entrySet().stream().filter(e -> e.getKey().startsWith(field + ":"))
+                .mapToLong(e -> e.getValue().count()).sum();
+    }
+
+    /** In the form that other programs read: its names do not change. */
     void write(OutputStream to) {
         try (JsonGenerator json =
                 new JsonFactory().createGenerator(ObjectWriteContext.empty(), to)) {
@@ -50,27 +61,26 @@ record Figures(
             json.writeNumberProperty("minutes", minutes);
             json.writeNumberProperty("calls", calls);
             json.writeNumberProperty("granted", granted);
+            json.writeNumberProperty("denied", denied);
             json.writeNumberProperty("unknown", unknown);
-            json.writeName("resolved");
+            json.writeNumberProperty("unknown_resolved_charged", resolved.get("applied"));
+            json.writeNumberProperty("unknown_resolved_not_charged",
+                    resolved.get("not applied") + resolved.get("refused"));
+            json.writeName("faults");
             json.writeStartObject();
-            resolved.forEach(json::writeNumberProperty);
+            recovery.forEach((trouble, seconds) ->
+                    json.writeNumberProperty(trouble.toString(), seconds.size()));
             json.writeEndObject();
-            json.writeName("recovery");
-            json.writeStartArray();
-            recovery.forEach((trouble, seconds) -> {
-                json.writeStartObject();
-                json.writeStringProperty("fault", trouble.toString());
-                json.writeNumberProperty("times", seconds.size());
-                json.writeNumberProperty("median_s", median(seconds));
-                json.writeNumberProperty("max_s", Collections.max(seconds));
-                json.writeEndObject();
-            });
-            json.writeEndArray();
-            json.writeName("found");
+            for (String field : COUNTED) {
+                json.writeNumberProperty(field, sum(field));
+            }
+            json.writeNumberProperty("deadlocks", deadlocks);
+            json.writeName("broken_promises");
             json.writeStartArray();
             found.keySet().forEach(json::writeString);
             json.writeEndArray();
             json.writeEndObject();
         }
     }
+
 }

@@ -1,15 +1,16 @@
--- What must not be, after faults: each query finds what contradicts. Checker reads them, and their names.
+-- What must not be, after faults: each query finds what contradicts. Checker reads them
+-- with their names; before the colon is the figure that they are counted in.
 
--- : errors that nobody should be told
+-- : broken_promises: errors that nobody should be told
 select * from history.told where outcome like 'ERROR%';
 
--- : over-grants: answers above the capacity that they tell
+-- : over_grants: answers above the capacity that they tell
 select g.verb, p.* from history.part p join history.granted g using (process, call)
  where p.mode = 'ENFORCE' and not g.replayed and g.tenant <> 'free'
    and g.verb in ('consume', 'consume_up_to', 'reserve', 'extend')
    and p.granted > 0 and p.used + p.held > p.capacity;
 
--- : over-grants: counters above every capacity that was in force
+-- : over_grants: counters above every capacity that was in force
 -- what was settled after its hold had expired was used all the same, and is charged
 select c.* from pgquota.counter c join pgquota.tenant t using (tenant)
  where c.tenant <> 'free' and c.billed and c.used + c.held - (
@@ -23,7 +24,7 @@ select c.* from pgquota.counter c join pgquota.tenant t using (tenant)
           and l.capacity is not null
           and l.level = cardinality(string_to_array(c.scope, '/')) - 1);
 
--- : ledgers that are no chain
+-- : chain_gaps: ledgers that are no chain
 select * from (
   select l.*, lag(l.used_after, 1, 0::bigint) over w as before,
          lag(l.entry, 1, 0::bigint) over w as entry_before
@@ -31,20 +32,20 @@ select * from (
   window w as (partition by l.tenant, l.counter order by l.entry)) l
  where used_after <> before + amount or entry <> entry_before + 1;
 
--- : counters that are not the sum of their ledger
+-- : ledger_differences: counters that are not the sum of their ledger
 select c.tenant, c.scope, c.meter, c.start_at, c.used, sum(l.amount)
   from pgquota.counter c
   left join pgquota.ledger l on l.tenant = c.tenant and l.counter = c.id
  where c.billed group by c.tenant, c.id
 having c.used <> coalesce(sum(l.amount), 0) or c.entries <> count(l.entry);
 
--- : counters that are not the sum of their holds
+-- : ledger_differences: counters that are not the sum of their holds
 select c.tenant, c.scope, c.meter, c.start_at, c.held, sum(i.amount)
   from pgquota.counter c
   left join pgquota.hold_item i on i.tenant = c.tenant and i.counter = c.id
  group by c.tenant, c.id having c.held <> coalesce(sum(i.amount), 0);
 
--- : lost charges: told, but not in the ledger as they were told
+-- : lost_charges: told, but not in the ledger as they were told
 select g.verb, g.operation, p.* from history.part p
   join history.granted g using (process, call)
   join pgquota.counter c on c.tenant = g.tenant and c.scope = p.scope
@@ -59,13 +60,13 @@ select g.verb, g.operation, p.* from history.part p
           and abs(l.amount) = p.granted
           and (g.replayed or l.used_after = p.used));
 
--- : double charges: a key with two operations
+-- : double_charges: a key with two operations
 select tenant, key, count(distinct operation) from history.granted
  where key is not null group by tenant, key
 having count(distinct operation) > 1
     or count(distinct call || process) filter (where not replayed) > 1;
 
--- : double charges: operations that nobody was told and nobody can have missed
+-- : double_charges: operations that nobody was told and nobody can have missed
 select l.verb, l.tenant, l.operations, coalesce(o.calls, 0) as open from (
   select e.verb, e.tenant, count(distinct e.operation) as operations
     from pgquota.ledger e
@@ -78,17 +79,20 @@ select l.verb, l.tenant, l.operations, coalesce(o.calls, 0) as open from (
    where key is null group by verb, tenant) o using (verb, tenant)
  where l.operations > coalesce(o.calls, 0);
 
--- : double charges: told as new by two operations of one hold
+-- : holds_ended_twice: told as new by two operations of one hold
 select tenant, ref, count(distinct operation) from history.granted
  where verb in ('settle', 'release') group by tenant, ref
 having count(distinct operation) > 1
     or count(*) filter (where not replayed) > 1;
 
--- : double charges: holds that were settled twice
+-- : holds_ended_twice: holds that were settled twice
 select tenant, ref, counter, count(*) from pgquota.ledger where verb = 'settle'
  group by tenant, ref, counter having count(*) > 1;
 
--- : holds whose items are not as their state
+-- : holds_left: open, though their time is over and upkeep has run
+select * from pgquota.hold where state = 'open' and expires_at < now() - interval '1 minute';
+
+-- : holds_left: items that are not as the state of their hold
 select h.tenant, h.id, h.state, count(i.hold), cardinality(h.counters)
   from pgquota.hold h
   left join pgquota.hold_item i on i.tenant = h.tenant and i.hold = h.id
@@ -96,7 +100,7 @@ select h.tenant, h.id, h.state, count(i.hold), cardinality(h.counters)
 having count(i.hold) <> case when h.state = 'open' then cardinality(h.counters)
                              else 0 end;
 
--- : sums: acknowledged <= used <= acknowledged and unknown, where all is unbilled
+-- : ledger_differences: not acknowledged <= used <= acknowledged and unknown, where nothing is billed
 select c.tenant, c.scope, c.meter, sum(c.used), coalesce(min(a.told), 0)
   from pgquota.counter c
   left join (
@@ -115,20 +119,20 @@ having sum(c.used) not between coalesce(min(a.told), 0) - (
        and coalesce(min(a.told), 0) + (
          select count(*) * 100 from history.open o where o.tenant = c.tenant);
 
--- : thresholds: told twice
+-- : broken_promises: thresholds that were told twice
 select g.tenant, p.scope, p.limit_name, p.start_at, p.capacity, percent, count(*)
   from history.part p join history.granted g using (process, call),
        unnest(p.crossed) percent
  where not g.replayed group by 1, 2, 3, 4, 5, 6 having count(*) > 1;
 
--- : thresholds: told, but not kept
+-- : broken_promises: thresholds that were told, but not kept
 select g.tenant, p.* from history.part p
   join history.granted g using (process, call), unnest(p.crossed) percent
  where not exists (select from pgquota.alert a
                     where a.tenant = g.tenant and a.operation = g.operation
                       and a.limit_name = p.limit_name and a.percent = percent);
 
--- : thresholds: kept, but not told to who was told of the operation
+-- : broken_promises: thresholds that were kept, but not told to who was told of the operation
 select a.* from pgquota.alert a
   join history.granted g on g.tenant = a.tenant and g.operation = a.operation
  where not exists (
