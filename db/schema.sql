@@ -1060,7 +1060,8 @@ begin
       end loop;
     end if;
 
-    -- No other aggregate here: one that wants its input sorted would have all of it sorted its way.
+    -- No other aggregate here: one that wants its input sorted would have all of it sorted its way. And l
+    -- itself is a record, which would be cast to a leg by its text.
     select array_agg(y.leg), array_agg(y.slot), array_agg(y.charges), array_agg(y.du), array_agg(y.dh)
       into v_legs, g_slot, g_charges, g_du, g_dh
       from (select row(l.*)::pgquota.leg as leg,

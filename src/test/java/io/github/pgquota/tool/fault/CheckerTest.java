@@ -118,9 +118,8 @@ class CheckerTest {
 
     @Test
     void everyCheckFindsWhatItLooksFor(@TempDir Path folder) throws Exception {
-        String spec = System.getProperty("pgquota.test.postgres", "embedded");
-        assumeTrue(spec.startsWith("embedded"), "faults are made to a server of their own");
-        Server server = new Server(spec, "checked");
+        assumeTrue(Server.canBreak(), Server.NEEDS);
+        Server server = new Server("checked");
         try (Scene scene = new Scene(server, folder, 1)) {
             scene.start();
             org.awaitility.Awaitility.await().atMost(Duration.ofSeconds(60)).until(() ->

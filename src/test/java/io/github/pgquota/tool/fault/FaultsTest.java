@@ -24,8 +24,7 @@ class FaultsTest {
 
     @Test
     void nothingIsLostOrChargedTwice(@TempDir Path folder) throws Exception {
-        assumeTrue(System.getProperty("pgquota.test.postgres", "embedded").startsWith("embedded"),
-                "faults are made to a server of their own");
+        assumeTrue(Server.canBreak(), Server.NEEDS);
         Path json = folder.resolve("faults.json");
         int status = run("--minutes", "0.4", "--json", json.toString());
         System.out.println("FaultsTest: " + errors.toString().lines().findFirst().orElse(""));

@@ -55,8 +55,8 @@ final class Crowd {
         Series crowd = new Series(new Line("crowd", "async", FLOOD, Line.ASYNC, 0));
         flood.run(length); // warms up
         for (int i = 0; i < rounds; i++) {
-            alone.rounds().add(counted(guest, guest, length).get(0));
-            List<Slice> both = counted(guest, flood, length);
+            alone.rounds().add(counted(guest, length));
+            List<Slice> both = together(guest, flood, length);
             beside.rounds().add(both.get(0).withoutClient()); // who spent what is not known
             crowd.rounds().add(both.get(1).withoutClient());
             say("round %d of %d   guest p99 %.1f ms alone, %.1f ms beside the crowd", i + 1,
@@ -71,26 +71,33 @@ final class Crowd {
         targets.add(Target.none("p50 ms of the crowd", crowd.spread(Figure.P50)));
     }
 
-    /** The slices of two who call at the same time, if they are not one. */
-    private List<Slice> counted(Contender.Local one, Contender.Local other, Duration length)
-            throws Exception {
+    private static Slice counted(Contender.Local one, Duration length) throws Exception {
+        long stored = one.stored();
+        Slice slice = one.run(length);
+        expect(one.line().toString(), slice.granted(), one.stored() - stored);
+        return slice;
+    }
+
+    /** The slices of two who call at the same time. */
+    private static List<Slice> together(
+            Contender.Local one, Contender.Local other, Duration length) throws Exception {
         long stored = one.stored() + other.stored();
-        CompletableFuture<Slice> second = one == other
-                ? CompletableFuture.completedFuture(null)
-                : CompletableFuture.supplyAsync(() -> {
-                    try {
-                        return other.run(length);
-                    } catch (Exception e) {
-                        throw new CompletionException(e);
-                    }
-                });
-        List<Slice> slices = new ArrayList<>(List.of(one.run(length)));
-        if (one != other) {
-            slices.add(second.get());
+        CompletableFuture<Slice> second = CompletableFuture.supplyAsync(() -> {
+            try {
+                return other.run(length);
+            } catch (Exception e) {
+                throw new CompletionException(e);
+            }
+        });
+        Slice first;
+        try {
+            first = one.run(length);
+        } finally {
+            second.handle((slice, e) -> slice).join(); // or it would go on beside the next row
         }
-        long granted = slices.stream().mapToLong(Slice::granted).sum() * (one == other ? 2 : 1);
-        expect("crowd", granted, one.stored() + other.stored() - stored);
-        return slices;
+        expect("crowd", first.granted() + second.join().granted(),
+                one.stored() + other.stored() - stored);
+        return List.of(first, second.join());
     }
 
     private void backPressure(int rounds) throws Exception {

@@ -65,11 +65,13 @@ public final class Faults implements Callable<Integer> {
         if (!(minutes > 0)) {
             throw new ParameterException(spec.commandLine(), "minutes are above 0");
         }
+        if (!Server.canBreak()) {
+            throw new ParameterException(spec.commandLine(), Server.NEEDS);
+        }
         long used = seed == null ? System.nanoTime() : seed;
         Path folder = Files.createTempDirectory("pgquota-faults");
         say("seed %d, history in %s", used, folder);
-        Server server =
-                new Server(System.getProperty("pgquota.test.postgres", "embedded"), "faults");
+        Server server = new Server("faults");
         try (Scene scene = new Scene(server, folder, used)) {
             scene.start();
             trouble(scene);
