@@ -59,7 +59,9 @@ record Database(DataSource dataSource, Right needs) {
         connection.setAutoCommit(false);
         try {
             T result = work.on(connection);
+            connection.clearWarnings();
             connection.commit();
+            SqlStates.replicated(connection.getWarnings());
             return result;
         } catch (SQLException | RuntimeException | Error e) {
             rollback(connection, e);

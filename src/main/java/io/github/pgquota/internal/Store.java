@@ -45,6 +45,7 @@ final class Store {
      *
      * @param times how many calls each change stands for; null for one each
      * @param patience milliseconds to wait for a locked counter; null for as long as is set
+     * @throws SQLException also when all went well, but for the wait for the standby
      */
     static List<List<Row>> apply(
             Connection connection, List<Change> changes, int @Nullable [] times,
@@ -70,6 +71,7 @@ final class Store {
                     answers.get(row.change() - 1).add(row);
                 }
             }
+            SqlStates.replicated(statement.getWarnings());
             answers.forEach(rows -> rows.sort(PLAN_ORDER));
             return answers;
         }

@@ -69,14 +69,15 @@ final class Pair implements AutoCloseable {
         return List.of(first, second);
     }
 
-    private Node other() {
+    /** Where the standby is, or is made. */
+    Node standby() {
         return server.primary() == first ? second : first;
     }
 
     /** Makes the standby; when it returns, no commit is acknowledged that is not there too. */
     void makeStandby() throws IOException, SQLException {
         Node primary = server.primary();
-        Node standby = other();
+        Node standby = standby();
         String backup = """
                 alter system reset synchronous_standby_names;
                 alter system set wal_keep_size = '1GB';
@@ -141,7 +142,7 @@ final class Pair implements AutoCloseable {
     }
 
     private void promote() throws SQLException {
-        Node standby = other();
+        Node standby = standby();
         if (!standby.ask("select pg_promote(true, 60)").equals("t")) {
             throw new IllegalStateException("the standby is not promoted");
         }
