@@ -74,8 +74,14 @@ final class Pair implements AutoCloseable {
         return server.primary() == first ? second : first;
     }
 
-    /** Makes the standby; when it returns, no commit is acknowledged that is not there too. */
+    /**
+     * Makes the standby, if there is none; when it returns, no commit is acknowledged that is not
+     * there too.
+     */
     void makeStandby() throws IOException, SQLException {
+        if (stands) {
+            return;
+        }
         Node primary = server.primary();
         Node standby = standby();
         String backup = """
@@ -126,9 +132,7 @@ final class Pair implements AutoCloseable {
      * keeps its connections, takes new ones, and never answers.
      */
     void failOver(boolean silently) throws IOException, SQLException {
-        if (!stands) {
-            makeStandby();
-        }
+        makeStandby();
         awaitStandby();
         Node old = server.primary();
         if (silently) {
@@ -156,9 +160,7 @@ final class Pair implements AutoCloseable {
      */
     void mend() throws IOException, SQLException {
         fence(500);
-        if (!stands) {
-            makeStandby();
-        }
+        makeStandby();
     }
 
     /** Ends an old primary that is only frozen, after it was awake for a while. */
