@@ -134,6 +134,7 @@ public final class Faults implements Callable<Integer> {
                         + " where datname = current_database()"), found);
         PrintWriter out = spec.commandLine().getOut();
         figures.print(out);
+        out.println(scene.between());
         out.flush();
         if (json != null) {
             try (OutputStream file = Files.newOutputStream(json)) {

@@ -8,6 +8,7 @@ import io.github.pgquota.Quotas;
 import io.github.pgquota.Request;
 import io.github.pgquota.Schema;
 import io.github.pgquota.Window;
+import io.github.pgquota.tool.PgBouncer;
 import io.github.pgquota.tool.Proxy;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -19,16 +20,19 @@ import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /** A server, a bad network before it, processes that use it, and who makes trouble. */
 final class Scene implements AutoCloseable {
 
     private static final int PROCESSES = 3;
     private static final String PROBE = "probe";
+    private static final String TIMEOUTS = "&socketTimeout=5&connectTimeout=1&loginTimeout=4";
 
     private final Server server;
     private final Pair pair;
     private final List<Proxy> proxies = new ArrayList<>();
+    private final @Nullable PgBouncer bouncer;
     private final Path folder;
     private final Random random;
     private final List<Process> customers = new ArrayList<>();
@@ -43,6 +47,8 @@ final class Scene implements AutoCloseable {
         Schema.of(server.postgres().dataSource(server.database())).migrate();
         this.pair = new Pair(server);
         pair.nodes().forEach(node -> proxies.add(Proxy.to(node.url(server.database()))));
+        this.bouncer = PgBouncer.installed().isEmpty() ? null : PgBouncer.to(proxy().port(),
+                server.postgres().user(), server.postgres().password());
         this.pool = Pools.create(url(), server.postgres().user(), server.postgres().password(), 4);
         this.quotas = Quotas.on(pool).build();
         publish(40);
@@ -85,6 +91,20 @@ final class Scene implements AutoCloseable {
         return pair;
     }
 
+    /** The primary is lost; what is asked to follow to the new one does so. */
+    void failOver() throws IOException, SQLException {
+        pair.failOver(random.nextBoolean());
+        if (bouncer != null) {
+            bouncer.pointTo(proxy().port());
+        }
+    }
+
+    /** What stands between some of the processes and the server. */
+    String between() {
+        return bouncer == null ? PgBouncer.NOT_INSTALLED
+                : "every third process goes through " + bouncer.version();
+    }
+
     /** The way to the primary. */
     Proxy proxy() {
         return proxies.get(pair.nodes().indexOf(server.primary()));
@@ -102,7 +122,13 @@ final class Scene implements AutoCloseable {
     private String url() {
         return "jdbc:postgresql://" + proxies.stream().map(proxy -> "127.0.0.1:" + proxy.port())
                 .collect(Collectors.joining(",")) + "/" + server.database()
-                + "?sslmode=disable&socketTimeout=5&connectTimeout=1&loginTimeout=2";
+                + "?sslmode=disable" + TIMEOUTS;
+    }
+
+    /** A pooler knows which server is the primary; most processes find out for themselves. */
+    private String nextUrl() {
+        return bouncer == null || started % PROCESSES != 0 ? url()
+                : bouncer.url(server.database()) + TIMEOUTS;
     }
 
     void start() throws IOException {
@@ -117,7 +143,7 @@ final class Scene implements AutoCloseable {
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-                "-cp", System.getProperty("java.class.path"), Customer.class.getName(), url(),
+                "-cp", System.getProperty("java.class.path"), Customer.class.getName(), nextUrl(),
                 server.postgres().user(), server.postgres().password(), "p" + started,
                 Long.toString(random.nextInt(1 << 30)), folder.toString())
                 .redirectErrorStream(true)
@@ -174,10 +200,13 @@ final class Scene implements AutoCloseable {
     }
 
     @Override
-    public void close() throws SQLException {
+    public void close() throws IOException, SQLException {
         customers.forEach(Process::destroyForcibly);
         quotas.close();
         pool.close();
+        if (bouncer != null) {
+            bouncer.close();
+        }
         proxies.forEach(Proxy::close);
         pair.close();
         server.close();

@@ -142,7 +142,7 @@ enum Trouble {
     FAILOVER {
         @Override
         void make(Scene scene) throws Exception {
-            scene.pair().failOver(scene.random().nextBoolean());
+            scene.failOver();
         }
     },
     UPKEEP {
