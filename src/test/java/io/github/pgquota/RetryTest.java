@@ -43,7 +43,13 @@ class RetryTest {
         pool = PostgresServer.pool(source(), 1);
         quotas = Quotas.on(pool).timeouts(new Timeouts(Duration.ofMillis(500),
                 Duration.ofSeconds(2), Duration.ofSeconds(3))).build();
-        quotas.balances(CALL.scope()); // or a log-in's reply would be the one that is lost
+        pool.setConnectionTimeout(1_000);
+    }
+
+    /** That of the next call: first a call has its answer, or a log-in's would be lost. */
+    private void loseAReply() {
+        quotas.balances(CALL.scope());
+        proxy.loseReplies(1);
     }
 
     private PGSimpleDataSource source() {
@@ -89,7 +95,7 @@ class RetryTest {
 
     @Test
     void aLostAnswerIsAskedForAgainByItsKeyAndChargedOnce() throws Exception {
-        proxy.loseReplies(1);
+        loseAReply();
         Granted granted = (Granted) retrying().consume(CALL.key("k"));
         assertThat(granted.replayed()).isTrue();
         assertThat(attempts).singleElement().matches(
@@ -101,16 +107,16 @@ class RetryTest {
 
     @Test
     void withoutAKeyALostAnswerIsToldAndNothingIsRepeated() throws Exception {
-        proxy.loseReplies(1);
+        loseAReply();
         assertThrows(QuotaException.OutcomeUnknown.class, () -> retrying().consume(CALL));
         assertThat(attempts).singleElement().matches(a -> a.number() == 1 && a.nextIn() == null);
         assertThat(used()).isEqualTo(1);
 
-        proxy.loseReplies(1);
+        loseAReply();
         assertThrows(QuotaException.OutcomeUnknown.class,
                 () -> retrying().consumeAll(List.of(CALL.key("k"), CALL)));
         assertThat(used()).isEqualTo(3);
-        proxy.loseReplies(1);
+        loseAReply();
         assertThat(retrying().consumeAll(List.of(CALL.key("m"), CALL.key("n")))).hasSize(2);
         assertThat(used()).isEqualTo(5);
     }
@@ -119,20 +125,20 @@ class RetryTest {
     void aHoldEndsOnceSoItsEndIsRepeatedWithoutAKey() throws Exception {
         OperationId hold = quotas.reserve(CALL, Duration.ofMinutes(1)).orThrow().operation();
         OperationId other = quotas.reserve(CALL, Duration.ofMinutes(1)).orThrow().operation();
-        proxy.loseReplies(1);
+        loseAReply();
         retrying().settle(hold, Map.of("requests", 3L));
-        proxy.loseReplies(1);
+        loseAReply();
         retrying().release(other);
         assertThat(attempts).hasSize(2);
         assertThat(world.rows("select used, held from pgquota.counter"))
                 .containsExactly("3 0");
 
         OperationId charged = quotas.consume(CALL).orThrow().operation();
-        proxy.loseReplies(1);
+        loseAReply();
         assertThrows(QuotaException.OutcomeUnknown.class,
                 () -> retrying().refund(charged, Map.of(), null));
         OperationId second = quotas.consume(CALL).orThrow().operation();
-        proxy.loseReplies(1);
+        loseAReply();
         retrying().refund(second, Map.of(), "r");
         assertThat(world.rows("select used, held from pgquota.counter"))
                 .containsExactly("3 0");
@@ -160,7 +166,7 @@ class RetryTest {
     @Test
     void whatMayHaveBeenAppliedStaysUnknown() throws Exception {
         quotas.consume(CALL).orThrow();
-        proxy.loseReplies(1);
+        loseAReply();
         QuotaException e = assertThrows(QuotaException.OutcomeUnknown.class,
                 () -> quotas.retrying(QUICK.attempts(3).listener(attempt -> {
                     attempts.add(attempt);
