@@ -1649,6 +1649,11 @@ begin
   return query select a.* from unnest(v_answers) a;
   -- What was answered before is answered again.
   if array_remove(v_status, null) && '{ended,replay,same_key}' then
+    -- It may be on this server only, if the wait of its commit for the standby was cancelled: who is told it
+    -- again waits for what is written after it.
+    if current_setting('synchronous_standby_names') <> '' and not pg_is_in_recovery() then
+      perform pg_logical_emit_message(true, 'pgquota', '');
+    end if;
     for i in 1 .. v_n loop
       if v_status[i] = 'ended' then
         v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
