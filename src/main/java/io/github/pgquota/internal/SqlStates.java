@@ -59,6 +59,13 @@ final class SqlStates {
         }
     }
 
+    /** Whether it is the database that cannot be had, and not just what was asked of it. */
+    static boolean isAway(QuotaException.Unavailable e) {
+        String state = e.sqlState();
+        return state.isEmpty() || state.equals("25006")
+                || Stream.of("08", "53", "57P", "58").anyMatch(state::startsWith);
+    }
+
     /** No connection could be had, so nothing was sent. */
     static QuotaException noConnection(SQLException e) {
         String state = state(e);
