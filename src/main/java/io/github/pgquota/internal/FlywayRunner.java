@@ -1,13 +1,23 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.QuotaException;
 import java.util.Objects;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
 import org.flywaydb.core.Flyway;
 import org.flywaydb.core.api.FlywayException;
 import org.flywaydb.database.postgresql.PostgreSQLDatabaseType;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** All that the library has to do with Flyway, which is optional on the class path. */
 final class FlywayRunner {
+
+    private static final Logger LOG = LoggerFactory.getLogger(FlywayRunner.class);
+
+    /** With a second between them: about half a minute. */
+    private static final int ATTEMPTS = 25;
 
     private FlywayRunner() {}
 
@@ -19,10 +29,20 @@ final class FlywayRunner {
     static void run(DataSource dataSource, int found) {
         // without it Flyway says only that it does not support the database
         Objects.requireNonNull(PostgreSQLDatabaseType.class);
-        try {
-            flyway(dataSource, found).migrate();
-        } catch (FlywayException e) {
-            throw SqlStates.between(e, Right.MIGRATE);
+        for (int attempt = 1; ; attempt++) {
+            try {
+                flyway(dataSource, found).migrate();
+                return;
+            } catch (FlywayException e) {
+                RuntimeException told = SqlStates.between(e, Right.MIGRATE);
+                if (!(told instanceof QuotaException.Unavailable) || attempt == ATTEMPTS
+                        || Thread.currentThread().isInterrupted()) {
+                    throw told;
+                }
+                LOG.info("attempt {} of {}, the next one in a second: {}", attempt, ATTEMPTS,
+                        told.getMessage());
+                LockSupport.parkNanos(TimeUnit.SECONDS.toNanos(1));
+            }
         }
     }
 
@@ -39,6 +59,7 @@ final class FlywayRunner {
                 // any number of processes wait for their turn; each finds less to do
                 .lockRetryCount(-1)
                 .cleanDisabled(true)
+                .callbacks(new ShortLocks())
                 .load();
     }
 }

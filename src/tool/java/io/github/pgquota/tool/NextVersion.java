@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -26,6 +27,9 @@ public final class NextVersion {
     private static final Path LIST =
             Path.of("src/main/java/io/github/pgquota/internal/Migrations.java");
     private static final Pattern LAST = Pattern.compile("\"V(\\d+)__\\w+\\.sql\"(?=\\);)");
+
+    /** Seconds until a migration is given up: longer than it may wait for others. */
+    private static final long PATIENCE = 120;
 
     private NextVersion() {}
 
@@ -103,9 +107,13 @@ public final class NextVersion {
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-cp", classPath, NextVersion.class.getName(), url, user, password)
                 .redirectErrorStream(true).start();
-        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-        if (process.waitFor() != 0) {
-            throw new IllegalStateException("the next version does not migrate: " + said);
+        if (!process.waitFor(PATIENCE, TimeUnit.SECONDS)) {
+            process.destroyForcibly();
+            throw new IllegalStateException("the next version migrates for ever");
+        }
+        if (process.exitValue() != 0) {
+            throw new IllegalStateException("the next version does not migrate: " + new String(
+                    process.getInputStream().readAllBytes(), StandardCharsets.UTF_8));
         }
     }
 
