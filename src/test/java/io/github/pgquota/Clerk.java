@@ -182,7 +182,7 @@ final class Clerk {
             Granted hold = ask("reserve", tenant, null, null, () -> quotas.reserve(request, LONG));
             if (hold != null && n < 90) {
                 ask("settle", tenant, null, hold.operation(), () -> quotas.settle(
-                        hold.operation(), Map.of("requests", (long) random.nextInt(3))));
+                        hold.operation(), Map.of("requests", (long) random.nextInt(2))));
             } else if (hold != null) {
                 ask("release", tenant, null, hold.operation(),
                         () -> quotas.release(hold.operation()));

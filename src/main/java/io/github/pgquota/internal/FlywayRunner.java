@@ -1,12 +1,17 @@
 package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
+import java.sql.SQLException;
+import java.sql.Statement;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
 import org.flywaydb.core.Flyway;
 import org.flywaydb.core.api.FlywayException;
+import org.flywaydb.core.api.callback.Callback;
+import org.flywaydb.core.api.callback.Context;
+import org.flywaydb.core.api.callback.Event;
 import org.flywaydb.database.postgresql.PostgreSQLDatabaseType;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -61,5 +66,40 @@ final class FlywayRunner {
                 .cleanDisabled(true)
                 .callbacks(new ShortLocks())
                 .load();
+    }
+
+    /**
+     * Lets a script wait for a lock only shortly: whoever comes after it waits behind it, so one that
+     * waited for somebody's long transaction would stop everybody. And no limit of a pool's to
+     * statements ends one that has its locks and builds an index.
+     */
+    private static final class ShortLocks implements Callback {
+
+        private static final String SETTINGS =
+                "set local lock_timeout = '200ms'; set local statement_timeout = 0";
+
+        @Override
+        public boolean supports(Event event, Context context) {
+            return event == Event.BEFORE_EACH_MIGRATE;
+        }
+
+        @Override
+        public boolean canHandleInTransaction(Event event, Context context) {
+            return true;
+        }
+
+        @Override
+        public void handle(Event event, Context context) {
+            try (Statement statement = context.getConnection().createStatement()) {
+                statement.execute(SETTINGS);
+            } catch (SQLException e) {
+                throw new FlywayException(e);
+            }
+        }
+
+        @Override
+        public String getCallbackName() {
+            return "pgquota";
+        }
     }
 }

@@ -6,7 +6,8 @@ lock table pgquota.counter, pgquota.ledger in access exclusive mode;
 
 alter table pgquota.counter add column next_@ bigint not null default @;
 alter table pgquota.ledger add column next_@ text default 'V@';
-create index counter_next_@ on pgquota.counter (tenant, next_@) where next_@ > @;
+-- who has many counters can build it before, concurrently
+create index if not exists counter_next on pgquota.counter (tenant, scope, start_at);
 
 -- New bodies under the old names and signatures.
 do $do$
