@@ -86,11 +86,19 @@ final class SqlStates {
         return refused(e, needs);
     }
 
-    /** A right was missing, as a library between the database and us tells below its own words. */
+    /**
+     * A right was missing, or another transaction in the way, as a library between the database and
+     * us tells below its own words.
+     */
     static RuntimeException between(RuntimeException e, Right needs) {
         for (Throwable t = e; t != null; t = t.getCause()) {
             if (t instanceof SQLException cause && isForbidden(cause)) {
                 return refused(cause, needs);
+            }
+            if (t instanceof SQLException cause && (isLocked(cause) || isRetry(cause))) {
+                return new QuotaException.Unavailable("another transaction keeps the schema from "
+                        + "being changed (" + state(cause) + "): end it, if it stays open, and "
+                        + "try again; pg_stat_activity tells whose it is", state(cause), e);
             }
         }
         return e;

@@ -8,6 +8,7 @@ import io.github.pgquota.Quotas;
 import io.github.pgquota.Request;
 import io.github.pgquota.Schema;
 import io.github.pgquota.Window;
+import io.github.pgquota.tool.NextVersion;
 import io.github.pgquota.tool.PgBouncer;
 import io.github.pgquota.tool.Proxy;
 import java.io.IOException;
@@ -38,6 +39,7 @@ final class Scene implements AutoCloseable {
     private final List<Process> customers = new ArrayList<>();
     private final Pools.Pool pool;
     private final Quotas quotas;
+    private final List<String> releases = new ArrayList<>();
     private int started;
 
     Scene(Server server, Path folder, long seed) throws IOException, SQLException {
@@ -155,6 +157,14 @@ final class Scene implements AutoCloseable {
         Process victim = customers.remove(random.nextInt(customers.size()));
         victim.destroyForcibly();
         startOne();
+    }
+
+    /** Migrates to a later version, and each time to a further one; all others stay today's. */
+    void migrate() throws IOException, InterruptedException {
+        releases.add(NextVersion.script(NextVersion.today() + releases.size() + 1));
+        String next = NextVersion.build(folder.resolve("next-" + releases.size()), releases);
+        NextVersion.migrate(next, server.url(), server.postgres().user(),
+                server.postgres().password());
     }
 
     /** How many died by themselves: that should not be. */

@@ -150,6 +150,12 @@ enum Trouble {
         void make(Scene scene) {
             scene.quotas().upkeep().runOnce(Duration.ofSeconds(1));
         }
+    },
+    NEXT_VERSION {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.migrate();
+        }
     };
 
     abstract void make(Scene scene) throws Exception;
