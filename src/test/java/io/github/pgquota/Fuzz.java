@@ -15,7 +15,7 @@ import java.util.function.Supplier;
 public final class Fuzz {
 
     private static final long SEED = Long.getLong("pgquota.fuzz.seed", System.nanoTime());
-    private static final int INPUTS = Integer.getInteger("pgquota.fuzz.inputs", 10_000);
+    private static final int INPUTS = Integer.getInteger("pgquota.fuzz.inputs", 5_000);
 
     /** Controls, blanks, marks, directions, halves of pairs; what SQL, YAML and CSV know. */
     private static final List<String> ODD = List.of(
@@ -41,7 +41,9 @@ public final class Fuzz {
 
     /** A source for a test, named so that tests of one seed do not share their texts. */
     public static Fuzz of(String name) {
-        return new Fuzz(name);
+        Fuzz fuzz = new Fuzz(name);
+        System.out.println("fuzz " + fuzz + " -Dpgquota.fuzz.inputs=" + INPUTS);
+        return fuzz;
     }
 
     /** For the message of an assertion: how to see it again. */
@@ -52,7 +54,6 @@ public final class Fuzz {
 
     /** How many inputs a test tries. */
     public int inputs() {
-        System.out.println(this + " -Dpgquota.fuzz.inputs=" + INPUTS);
         return INPUTS;
     }
 

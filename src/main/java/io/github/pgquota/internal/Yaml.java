@@ -85,7 +85,10 @@ record Yaml(int line, Object value, boolean plain) {
 
         Parser(String file, String text) {
             this.file = file;
-            LoadSettings settings = LoadSettings.builder().setCodePointLimit(LARGEST).build();
+            // The parser copies what it has of a token whenever it fills its buffer: one of 10 MB
+            // would be copied ten thousand times with a small one.
+            LoadSettings settings = LoadSettings.builder().setCodePointLimit(LARGEST)
+                    .setBufferSize(Math.max(1024, text.length() / 8)).build();
             this.events = new Parse(settings).parseString(text).iterator();
         }
 
