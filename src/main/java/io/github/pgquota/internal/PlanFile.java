@@ -281,7 +281,7 @@ public record PlanFile(
             if (!(node.value() instanceof String text) || node.isNothing()) {
                 throw wrong(node, path, "must be a text");
             }
-            return text;
+            return valid(node, path, () -> Store.storable(path, text));
         }
 
         private boolean truth(Yaml node, String path) {
