@@ -529,6 +529,7 @@ CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with t
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '200ms'
+ SET "DateStyle" TO 'ISO'
 AS $function$
 declare
   v_month timestamp; -- in UTC
@@ -2694,7 +2695,7 @@ begin
       into v_name, v_end
       from pg_inherits i
       join pg_class t on t.oid = i.inhrelid
-     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_\d{4}_\d\d$'
+     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_[0-9]{4}_[0-9]{2}$'
      order by t.relname
      limit 1;
     -- a chain is shortened from its beginning, so what lies before must have gone

@@ -340,6 +340,7 @@ create function pgquota.add_ledger_partitions(p_from timestamptz, p_months int) 
   language plpgsql security definer
   set search_path = pg_catalog, pg_temp
   set lock_timeout = '200ms'
+  set datestyle = 'ISO' -- with offsets: a caller's style may write a zone that is read as another one
 as $$
 declare
   v_month timestamp; -- in UTC
