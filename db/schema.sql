@@ -84,7 +84,7 @@ create type pgquota.leg as (
 );
 
 create domain pgquota.name as text
-  constraint name_check CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\s|\s$'::text)));
+  constraint name_check CHECK (pgquota.is_scope(translate(VALUE, '/'::text, '-'::text)));
 
 create type pgquota.part as (
   du bigint,
@@ -529,6 +529,7 @@ CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with t
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '200ms'
+ SET "DateStyle" TO 'ISO'
 AS $function$
 declare
   v_month timestamp; -- in UTC
@@ -1897,7 +1898,7 @@ CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
-RETURN ((p_scope ~ '^[^/[:cntrl:]]{1,128}(/[^/[:cntrl:]]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s|\s(/|$)'::text)); -- owner pgquota_owner
+RETURN ((p_scope ~ '^[^/[:cntrl:]]{1,128}(/[^/[:cntrl:]]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text) AND (p_scope !~ '[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000](/|$)'::text) AND (octet_length(p_scope) <= 1600)); -- owner pgquota_owner
 grant execute on function pgquota.is_scope(p_scope text) to pgquota_admin;
 
 CREATE OR REPLACE FUNCTION pgquota.is_sorted(p_meter text[])
@@ -2700,7 +2701,7 @@ begin
       into v_name, v_end
       from pg_inherits i
       join pg_class t on t.oid = i.inhrelid
-     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_\d{4}_\d\d$'
+     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_[0-9]{4}_[0-9]{2}$'
      order by t.relname
      limit 1;
     -- a chain is shortened from its beginning, so what lies before must have gone
