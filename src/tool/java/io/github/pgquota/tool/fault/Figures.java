@@ -35,12 +35,21 @@ record Figures(
         recovery.forEach((trouble, seconds) -> out.printf(Locale.ROOT,
                 "%-20s %3d times, answered after %.2f s (longest %.2f)%n", trouble,
                 seconds.size(), median(seconds), Collections.max(seconds)));
+        COUNTED.forEach(field -> out.printf(Locale.ROOT, "%s %d, ", field.replace('_', ' '),
+                sum(field)));
+        out.printf(Locale.ROOT, "deadlocks %d%n", deadlocks);
+        print(found, out);
+    }
+
+    /** What must not be. */
+    static void print(Map<String, Checker.Found> found, PrintWriter out) {
         found.forEach((what, rows) -> {
             out.printf(Locale.ROOT, "WRONG %s: %,d%n", what, rows.count());
             rows.rows().forEach(row -> out.println("      " + row));
         });
-        out.printf(Locale.ROOT, "%d deadlocks; %d of %d checks found something%n", deadlocks,
-                found.size(), Checker.names().size() + Customer.TENANTS.size());
+        out.printf(Locale.ROOT, "%d of %d checks found something%n", found.size(),
+                Checker.names().size() + Customer.TENANTS.size());
+        out.flush();
     }
 
     private static double median(List<Double> values) {

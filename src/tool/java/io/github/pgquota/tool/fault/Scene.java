@@ -34,11 +34,12 @@ final class Scene implements AutoCloseable {
     private final Quotas quotas;
     private int started;
 
-    Scene(Server server, Path folder, long seed) throws IOException {
+    Scene(Server server, Path folder, long seed) throws IOException, SQLException {
         this.server = server;
         this.folder = folder;
         this.random = new Random(seed);
         Schema.of(server.postgres().dataSource(database())).migrate();
+        server.execute(Checker.resource("kept.sql"));
         this.proxy = Proxy.to(server.url());
         this.pool = Pools.create(url(), server.postgres().user(), server.postgres().password(), 4);
         this.quotas = Quotas.on(pool).build();
@@ -46,6 +47,11 @@ final class Scene implements AutoCloseable {
         quotas.plans().publish(Plan.named("FREE").limit(
                 Limit.named("all").on("requests").unlimited().billed(true).alertAt(10)).limit(
                 Limit.named("tokens").on("tokens").level(1).capacity(1L << 40).billed(true)));
+        quotas.plans().publish(Plan.named("LAST").limit(
+                Limit.named("few").on("requests").capacity(5).billed(true).alertAt(50, 100)
+                        .per(Window.fixed(Duration.ofSeconds(1)))).limit(
+                Limit.named("tokens").on("tokens").level(1).capacity(1L << 40).billed(true)));
+        quotas.plans().assign("last", "LAST");
         quotas.plans().assign("acme", "SHORT");
         quotas.plans().assign("beta", "TIGHT");
         quotas.plans().assign("free", "FREE");
