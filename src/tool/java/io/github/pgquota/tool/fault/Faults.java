@@ -118,6 +118,7 @@ public final class Faults implements Callable<Integer> {
             double seconds = scene.untilAnswered() / 1e9;
             recovery.computeIfAbsent(trouble, t -> new ArrayList<>()).add(seconds);
             say("%-20s answered %.2f s after it", trouble, seconds);
+            scene.pair().mend();
             if (scene.died() > 0) {
                 throw new IllegalStateException("a process died by itself: see its log");
             }

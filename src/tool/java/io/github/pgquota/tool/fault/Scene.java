@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Collectors;
 
 /** A server, a bad network before it, processes that use it, and who makes trouble. */
 final class Scene implements AutoCloseable {
@@ -26,7 +27,8 @@ final class Scene implements AutoCloseable {
     private static final String PROBE = "probe";
 
     private final Server server;
-    private final Proxy proxy;
+    private final Pair pair;
+    private final List<Proxy> proxies = new ArrayList<>();
     private final Path folder;
     private final Random random;
     private final List<Process> customers = new ArrayList<>();
@@ -38,9 +40,10 @@ final class Scene implements AutoCloseable {
         this.server = server;
         this.folder = folder;
         this.random = new Random(seed);
-        Schema.of(server.postgres().dataSource(database())).migrate();
+        Schema.of(server.postgres().dataSource(server.database())).migrate();
         server.execute(Checker.resource("kept.sql"));
-        this.proxy = Proxy.to(server.url());
+        this.pair = new Pair(server);
+        pair.nodes().forEach(node -> proxies.add(Proxy.to(node.url(server.database()))));
         this.pool = Pools.create(url(), server.postgres().user(), server.postgres().password(), 4);
         this.quotas = Quotas.on(pool).build();
         publish(40);
@@ -56,10 +59,7 @@ final class Scene implements AutoCloseable {
         quotas.plans().assign("beta", "TIGHT");
         quotas.plans().assign("free", "FREE");
         quotas.plans().assign(PROBE, "FREE");
-    }
-
-    private String database() {
-        return server.url().replaceFirst(".*/([^/?]+).*", "$1");
+        pair.makeStandby();
     }
 
     /** Short windows, and a plan that fills up; a new version of both. */
@@ -87,8 +87,13 @@ final class Scene implements AutoCloseable {
         return server;
     }
 
+    Pair pair() {
+        return pair;
+    }
+
+    /** The way to the primary. */
     Proxy proxy() {
-        return proxy;
+        return proxies.get(pair.nodes().indexOf(server.primary()));
     }
 
     Random random() {
@@ -99,9 +104,11 @@ final class Scene implements AutoCloseable {
         return quotas;
     }
 
-    /** Through the bad network. */
+    /** Through the bad network, to the primary and its standby, whichever is which. */
     private String url() {
-        return proxy.url(server.url()) + "&socketTimeout=5&connectTimeout=1&loginTimeout=2";
+        return "jdbc:postgresql://" + proxies.stream().map(proxy -> "127.0.0.1:" + proxy.port())
+                .collect(Collectors.joining(",")) + "/" + server.database()
+                + "?sslmode=disable&socketTimeout=5&connectTimeout=1&loginTimeout=2";
     }
 
     void start() throws IOException {
@@ -177,7 +184,8 @@ final class Scene implements AutoCloseable {
         customers.forEach(Process::destroyForcibly);
         quotas.close();
         pool.close();
-        proxy.close();
+        proxies.forEach(Proxy::close);
+        pair.close();
         server.close();
     }
 }

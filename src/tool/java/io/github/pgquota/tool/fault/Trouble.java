@@ -139,6 +139,12 @@ enum Trouble {
             }
         }
     },
+    FAILOVER {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.pair().failOver(scene.random().nextBoolean());
+        }
+    },
     UPKEEP {
         @Override
         void make(Scene scene) {
