@@ -41,6 +41,7 @@ final class Customer {
     static final List<String> TENANTS = List.of("acme", "beta", "free", "last");
     /** What a process reads on its input and then keeps every hold that it gets. */
     static final int HOLD = 'h';
+    static final int GO_ON = 'g';
     private static final int CALLERS = 24;
     /** Of so many callers one sends each call as a statement of its own. */
     private static final int DIRECT = 3;

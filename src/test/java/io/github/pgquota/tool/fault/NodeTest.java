@@ -1,0 +1,70 @@
+package io.github.pgquota.tool.fault;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.nio.file.Files;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.Test;
+
+/** A server whose disk is full panics, and still has what it has acknowledged. */
+class NodeTest {
+
+    private interface Breaking {
+        void run(Node node) throws Exception;
+    }
+
+    @Test
+    void aLogThatCannotBeWrittenLosesNothingThatWasAcknowledged() throws Exception {
+        panics(Node::keepFromWriting);
+    }
+
+    @Test
+    void filesThatCannotGrowLoseNothingThatWasAcknowledged() throws Exception {
+        panics(Node::limitFiles);
+    }
+
+    private static void panics(Breaking breaking) throws Exception {
+        assumeTrue(Server.canBreak(), Server.NEEDS);
+        try (Server server = new Server("full")) {
+            server.execute("create table kept (n int primary key)");
+            server.crash();
+            server.restart(); // so that what it says is in our file
+            List<Integer> acknowledged = new CopyOnWriteArrayList<>();
+            AtomicBoolean ending = new AtomicBoolean();
+            CompletableFuture<Void> writer = CompletableFuture.runAsync(() -> {
+                for (int n = 0; !ending.get(); n++) {
+                    try {
+                        server.execute("insert into kept values (" + n + ")");
+                        acknowledged.add(n);
+                    } catch (SQLException e) {
+                        continue; // the server is away
+                    }
+                }
+            });
+            org.awaitility.Awaitility.await().until(() -> !acknowledged.isEmpty());
+            breaking.run(server.primary());
+            int before = acknowledged.size();
+            org.awaitility.Awaitility.await().until(() -> acknowledged.size() > before);
+            ending.set(true);
+            writer.join();
+            assertThat(Files.readString(server.primary().log())).contains("PANIC: ");
+            try (Connection connection = server.connection();
+                    Statement statement = connection.createStatement();
+                    ResultSet row = statement.executeQuery("select n from kept")) {
+                List<Integer> kept = new CopyOnWriteArrayList<>();
+                while (row.next()) {
+                    kept.add(row.getInt(1));
+                }
+                assertThat(kept).containsAll(acknowledged);
+            }
+        }
+    }
+}
