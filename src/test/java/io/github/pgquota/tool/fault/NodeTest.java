@@ -35,8 +35,6 @@ class NodeTest {
         assumeTrue(Server.canBreak(), Server.NEEDS);
         try (Server server = new Server("full")) {
             server.execute("create table kept (n int primary key)");
-            server.crash();
-            server.restart(); // so that what it says is in our file
             List<Integer> acknowledged = new CopyOnWriteArrayList<>();
             AtomicBoolean ending = new AtomicBoolean();
             CompletableFuture<Void> writer = CompletableFuture.runAsync(() -> {

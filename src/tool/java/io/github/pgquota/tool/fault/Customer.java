@@ -112,8 +112,8 @@ final class Customer {
         Request request = request(tenant, random);
         Request keyed = request.key(name + "-" + calls.incrementAndGet());
         int n = random.nextInt(100);
-        if (tenant.equals("last") && n < 60) {
-            reserve(quotas, keyed, random); // what others give back is taken again at once
+        if (tenant.equals("last")) {
+            takeAndGiveBack(quotas, n, keyed, random);
         } else if (n < 30) {
             Granted granted = ask("consume", keyed, () -> quotas.consume(keyed));
             if (granted != null && n < 12) {
@@ -143,6 +143,19 @@ final class Customer {
         }
     }
 
+    /** Of a limit that is always all but full: what one gives back, another takes at once. */
+    private void takeAndGiveBack(Operations quotas, int n, Request request, Random random) {
+        if (n < 50) {
+            reserve(quotas, request, random);
+            return;
+        }
+        Granted granted = ask("consume", request, () -> quotas.consume(request));
+        if (granted != null && n < 99) {
+            ask("consume", request, () -> direct.consume(request)); // delivered twice
+            refund(quotas, granted, random);
+        }
+    }
+
     private static Request request(String tenant, Random random) {
         String scope = tenant + "/t" + random.nextInt(3) + "/u" + random.nextInt(3);
         Request request = Request.of(scope).take("requests", 1 + random.nextInt(2));
@@ -163,7 +176,7 @@ final class Customer {
     }
 
     private void reserve(Operations quotas, Request request, Random random) {
-        Duration life = Duration.ofMillis(300 + random.nextInt(3_000));
+        Duration life = Duration.ofMillis(30 + random.nextInt(random.nextBoolean() ? 300 : 3_000));
         Granted hold = ask("reserve", request, life, () -> quotas.reserve(request, life));
         while (holding && !ending) {
             LockSupport.parkNanos(MOST_PAUSE); // until this process is killed
@@ -189,13 +202,13 @@ final class Customer {
             Duration life = Duration.ofSeconds(2);
             ask("extend", hold, key, life, more, () -> quotas.extend(hold, more, life, key));
         };
+        boolean settles = !hold.tenant().equals("last");
         switch (random.nextInt(12)) {
-            case 0, 1, 2 -> settle.run();
+            case 0, 1, 2 -> (settles ? settle : release).run();
             case 3, 4, 5 -> release.run();
-            case 6 -> together(List.of(settle, release));
-            case 7 -> together(List.of(release, release));
-            case 8 -> together(List.of(extend, release));
-            case 9, 10 -> extend.run();
+            case 6 -> together(List.of(settles ? settle : extend, release));
+            case 7 -> together(List.of(release, settles ? settle : release));
+            case 8 -> extend.run();
             default -> { } // it is left to expire
         }
     }

@@ -157,8 +157,7 @@ public final class Faults implements Callable<Integer> {
                 number(server, "select count(*) from history.told where outcome = 'granted'"),
                 number(server, "select count(*) from history.told where outcome = 'denied'"),
                 unknown, resolved, recovery,
-                number(server, "select deadlocks from pg_stat_database"
-                        + " where datname = current_database()"), found);
+                scene.deadlocks(), found);
         PrintWriter out = spec.commandLine().getOut();
         figures.print(out);
         out.flush();

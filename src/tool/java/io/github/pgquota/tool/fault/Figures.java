@@ -16,7 +16,7 @@ import tools.jackson.core.json.JsonFactory;
  * @param unknown calls of which the caller was never told, or only that it is not known
  * @param resolved how those with a key turned out when they were asked again
  * @param recovery seconds until a call was answered, after each trouble
- * @param deadlocks since the server's last crash
+ * @param deadlocks that a server found
  * @param found what must not be; before a name's colon is what it is counted in
  */
 record Figures(

@@ -17,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /** The processes of a server, by its data folder and port: they are started and get signals. */
@@ -100,9 +101,9 @@ final class Node {
         }
     }
 
-    /** What the server said since it was started by us. */
+    /** What the server has said since it was first started by us. */
     Path log() {
-        return data.resolve("started.log");
+        return data.resolveSibling(data.getFileName() + ".log"); // outlives the data
     }
 
     private Process launch(List<String> by) throws IOException {
@@ -134,6 +135,23 @@ final class Node {
             LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(20));
         }
         throw new IllegalStateException("the server does not come", last);
+    }
+
+    /** Ends it as an operator would, without waiting for sessions. */
+    void stop() throws IOException {
+        ProcessHandle postmaster = postmaster().orElseThrow();
+        signal("INT", List.of(postmaster));
+        gone(postmaster);
+    }
+
+    /** How often it gave up a transaction that had waited for one that waited for it. */
+    long deadlocks() throws IOException {
+        if (!Files.exists(log())) {
+            return 0;
+        }
+        try (Stream<String> lines = Files.lines(log())) {
+            return lines.filter(line -> line.contains(" 40P01 ERROR")).count();
+        }
     }
 
     /** Ends it as a power failure would: nothing is flushed that was not before. */

@@ -32,8 +32,8 @@ final class Rules {
                 .limit(Limit.named("all").on("requests").unlimited().billed(true).alertAt(10))
                 .limit(tokens()));
         plans.publish(Plan.named("LAST")
-                .limit(Limit.named("few").on("requests").capacity(5).billed(true).per(SECOND)
-                        .alertAt(50, 100))
+                .limit(Limit.named("few").on("requests").capacity(5)
+                        .per(Window.fixed(Duration.ofSeconds(2))).billed(true).alertAt(50, 100))
                 .limit(tokens()));
         plans.assign("acme", "SHORT");
         plans.assign("free", "FREE");
@@ -56,12 +56,12 @@ final class Rules {
 
     private void tight(String name, long capacity, Limit.Mode mode) {
         plans.publish(Plan.named(name)
-                .limit(Limit.named("all").on("requests").capacity(5 * capacity).billed(true)
-                        .alertAt(25, 50, 100).per(TEN).mode(mode))
+                .limit(Limit.named("all").on("requests").capacity(5 * capacity).per(TEN)
+                        .billed(true).alertAt(25, 50, 100).mode(mode))
                 .limit(Limit.named("user").on("requests").level(2).capacity(capacity)
                         .per(Window.fixed(Duration.ofSeconds(3))).billed(true))
-                .limit(Limit.named("tokens").on("tokens").capacity(50 * capacity).billed(true)
-                        .per(TEN)));
+                .limit(Limit.named("tokens").on("tokens").capacity(50 * capacity).per(TEN)
+                        .billed(true)));
     }
 
     private static Limit tokens() {

@@ -7,6 +7,7 @@ import io.github.pgquota.Request;
 import io.github.pgquota.Schema;
 import io.github.pgquota.tool.Proxy;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.SQLException;
 import java.util.ArrayList;
@@ -154,6 +155,18 @@ final class Scene implements AutoCloseable {
         }
     }
 
+    /** How many deadlocks the servers found; what they said is kept with the history. */
+    long deadlocks() throws IOException {
+        long found = 0;
+        for (Node node : pair.nodes()) {
+            found += node.deadlocks();
+            if (Files.exists(node.log())) {
+                Files.copy(node.log(), folder.resolve("server-" + node.port() + ".log"));
+            }
+        }
+        return found;
+    }
+
     /** Lets trouble last. */
     static void last(long millis) {
         long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
@@ -163,7 +176,7 @@ final class Scene implements AutoCloseable {
     }
 
     @Override
-    public void close() throws SQLException {
+    public void close() throws IOException, SQLException {
         customers.forEach(Process::destroyForcibly);
         quotas.close();
         pool.close();

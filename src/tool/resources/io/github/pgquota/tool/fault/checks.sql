@@ -34,15 +34,20 @@ select g.process, g.call, g.verb, g.tenant, g.key, g.ref, g.operation, g.replaye
    and c.start_at = p.start_at and c.end_at = p.end_at;
 analyze share;
 
--- The ledger, with what was before each entry in its chain. What was settled after its hold had
--- expired may come above a limit: it was used all the same.
+-- The ledger, with what was before each entry in its chain, and when it was no longer the last of
+-- it: before a later one was told. What was settled after its hold had expired may come above a
+-- limit: it was used all the same.
 create table entry as
 select l.*, lag(l.used_after, 1, 0::bigint) over w as used_before,
-       lag(l.entry, 1, 0::bigint) over w as entry_before, max(l.used_after) over w as most,
+       lag(l.entry, 1, 0::bigint) over w as entry_before,
+       min(d.at) over (w rows between 1 following and unbounded following) as gone_at,
        sum(case when l.verb = 'settle' and (l.at < h.expires_at) is not true then l.amount
                 else 0 end) over w as late
   from pgquota.ledger l
   left join hold h on h.tenant = l.tenant and h.id = l.ref
+  left join (select tenant, operation, min(told_at) as at from granted
+              group by tenant, operation) d
+    on d.tenant = l.tenant and d.operation = l.operation
 window w as (partition by l.tenant, l.counter order by l.entry);
 create index on entry (tenant, counter, at);
 analyze entry;
@@ -127,9 +132,9 @@ select a.process, a.call, a.verb, a.tenant, a.key, a.at as asked_at, t.at as tol
 analyze refusal;
 set enable_nestloop = on;
 create table refused as
-select r.*, coalesce((select e.most from entry e
+select r.*, coalesce((select max(e.used_after) from entry e
                        where e.tenant = r.tenant and e.counter = r.counter and e.at <= r.told_at
-                       order by e.at desc, e.entry desc limit 1),
+                         and (e.gone_at < r.asked_at) is not true),
                      case when r.billed then 0 else r.used end)
             + coalesce((select sum(h.amount) from taken h
                          where h.tenant = r.tenant and h.counter = r.counter
