@@ -146,7 +146,15 @@ final class SqlStates {
      * what some poolers and distributed servers say then.
      */
     private static boolean lostOnTheWay(SQLException e) {
-        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty();
+        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty()
+                || endsTheSession(e);
+    }
+
+    /** A server that panics tells the state of what stopped it, such as a disk that is full. */
+    private static boolean endsTheSession(SQLException e) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        return said != null && ("PANIC".equals(said.getSeverity())
+                || "FATAL".equals(said.getSeverity()));
     }
 
     private static boolean is(SQLException e, String... states) {
