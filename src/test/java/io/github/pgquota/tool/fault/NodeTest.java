@@ -66,6 +66,7 @@ class NodeTest {
                 }).isInstanceOf(QuotaException.OutcomeUnknown.class);
             } finally {
                 Files.setPosixFilePermissions(log, before);
+                server.primary().revive();
             }
         }
     }

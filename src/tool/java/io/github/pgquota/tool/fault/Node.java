@@ -207,7 +207,7 @@ final class Node {
     }
 
     /** One that panicked starts itself again, or could not and is gone. */
-    private void revive() throws IOException {
+    void revive() throws IOException {
         if (postmaster().isPresent()) {
             crash();
         }

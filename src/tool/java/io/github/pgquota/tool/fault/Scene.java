@@ -40,6 +40,8 @@ final class Scene implements AutoCloseable {
         this.random = new Random(seed);
         Schema.of(server.postgres().dataSource(server.database())).migrate();
         server.execute(Checker.resource("kept.sql"));
+        server.execute("update pgquota.setting set window_retention = '20 s',"
+                + " key_retention = '5 min'");
         this.pair = new Pair(server);
         pair.nodes().forEach(node -> proxies.add(Proxy.to(node.url(server.database()))));
         this.pool = Pools.create(url(), server.postgres().user(), server.postgres().password(), 4);
