@@ -186,7 +186,14 @@ final class SqlStates {
      */
     private static boolean lostOnTheWay(SQLException e) {
         return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty()
-                || isNotReplicated(e);
+                || endsTheSession(e) || isNotReplicated(e);
+    }
+
+    /** A server that panics tells the state of what stopped it, such as a disk that is full. */
+    private static boolean endsTheSession(SQLException e) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        return said != null && ("PANIC".equals(said.getSeverity())
+                || "FATAL".equals(said.getSeverity()));
     }
 
     private static boolean is(SQLException e, String... states) {
