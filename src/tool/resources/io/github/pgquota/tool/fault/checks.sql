@@ -9,8 +9,20 @@ create schema checked;
 set search_path = checked, pg_catalog;
 
 -- What retention dropped is kept beside (see kept.sql), and is history all the same.
-create view counter as select * from pgquota.counter union all select * from kept.counter;
-create view hold as select * from pgquota.hold union all select * from kept.hold;
+-- Columns of later versions are not looked at.
+do $$
+declare
+  v record;
+begin
+  for v in select attrelid::regclass::text as kept, replace(attrelid::regclass::text, 'kept.', '') as name,
+                  string_agg(quote_ident(attname), ', ' order by attnum) as columns
+             from pg_attribute
+            where attrelid in ('kept.counter'::regclass, 'kept.hold'::regclass) and attnum > 0
+            group by attrelid loop
+    execute format('create view %I as select %s from pgquota.%I union all select * from %s', v.name, v.columns,
+                   v.name, v.kept);
+  end loop;
+end $$;
 
 create table granted as select * from history.granted;
 analyze granted;
