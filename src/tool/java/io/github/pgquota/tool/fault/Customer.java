@@ -257,7 +257,8 @@ final class Customer {
         try (Connection connection = database.getConnection();
                 Statement statement = connection.createStatement();
                 ResultSet row = statement.executeQuery("select id from pgquota.hold where"
-                        + " tenant = '" + tenant + "' and state = 'open' order by expires_at limit 1")) {
+                        + " tenant = '" + tenant + "' and state = 'open'"
+                        + " order by expires_at limit 1")) {
             return row.next() ? new OperationId(tenant, row.getObject(1, UUID.class)) : null;
         } catch (SQLException e) {
             return null; // the database is away
