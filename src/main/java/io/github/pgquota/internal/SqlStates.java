@@ -2,10 +2,12 @@ package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
+import java.sql.SQLWarning;
 import java.util.stream.Stream;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
+import org.postgresql.util.PSQLWarning;
 import org.postgresql.util.ServerErrorMessage;
 
 /** What an SQLSTATE means: the only place that knows them. Never looks at a message's text. */
@@ -36,6 +38,32 @@ final class SqlStates {
     /** The server does not take writes: it is, or has become, a standby. */
     static boolean isReadOnly(SQLException e) {
         return is(e, "25006");
+    }
+
+    /**
+     * What committed here, but perhaps not on the standby: somebody cancelled the wait for it. Then
+     * the statement succeeds, with this warning; a fail-over may lose it. Other warnings of that
+     * state are told apart by the server's routine, which is no text for people.
+     */
+    private static boolean isNotReplicated(SQLException e) {
+        return e instanceof PSQLWarning warning && is(e, "01000") && "SyncRepWaitForLSN".equals(
+                warning.getServerErrorMessage().getRoutine());
+    }
+
+    /** Throws the warning that a commit's wait for the standby was cancelled, if it is among these. */
+    static void replicated(@Nullable SQLWarning first) throws SQLWarning {
+        for (SQLWarning w = first; w != null; w = w.getNextWarning()) {
+            if (isNotReplicated(w)) {
+                throw w;
+            }
+        }
+    }
+
+    /** Whether it is the database that cannot be had, and not just what was asked of it. */
+    static boolean isAway(QuotaException.Unavailable e) {
+        String state = e.sqlState();
+        return state.isEmpty() || state.equals("25006")
+                || Stream.of("08", "53", "57P", "58").anyMatch(state::startsWith);
     }
 
     /** No connection could be had, so nothing was sent. */
@@ -91,6 +119,9 @@ final class SqlStates {
         if (isReadOnly(e)) {
             return new QuotaException.Invalid("transaction", state(e),
                     "is read-only: nothing can be charged in it");
+        }
+        if (isNotReplicated(e)) {
+            return new QuotaException.OutcomeUnknown(state(e), e); // the connection autocommits
         }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
@@ -154,7 +185,15 @@ final class SqlStates {
      * what some poolers and distributed servers say then.
      */
     private static boolean lostOnTheWay(SQLException e) {
-        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty();
+        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty()
+                || endsTheSession(e) || isNotReplicated(e);
+    }
+
+    /** A server that panics tells the state of what stopped it, such as a disk that is full. */
+    private static boolean endsTheSession(SQLException e) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        return said != null && ("PANIC".equals(said.getSeverity())
+                || "FATAL".equals(said.getSeverity()));
     }
 
     private static boolean is(SQLException e, String... states) {
