@@ -148,7 +148,7 @@ class UpgradeTest {
         for (ClerkProcess process : List.of(one, two, three)) {
             process.tell("end");
         }
-        nothingIsLost("");
+        nothingIsLost("^$");
     }
 
     @Test
@@ -201,7 +201,7 @@ class UpgradeTest {
             process.tell("end");
         }
         // who waited for the migration in the midst of the old body, whose rows had grown meanwhile
-        nothingIsLost("Unavailable: % (42846), nothing was changed: %");
+        nothingIsLost("^Unavailable: .* \\((42804|42846)\\), nothing was changed: ");
     }
 
     @Test
@@ -232,13 +232,13 @@ class UpgradeTest {
         say("until the migration was through", one);
         one.work(100);
         one.tell("end");
-        nothingIsLost("");
+        nothingIsLost("^$");
     }
 
     /**
      * The driver prepares what is often called, and the server refuses to execute it once its
      * result has other types (0A000). No release does that; whoever does brings nothing in doubt:
-     * the driver prepares it anew, or, where a transaction has failed by it, for the next one.
+     * a call fails for certain, and the driver prepares the statement anew for the next one.
      */
     @Test
     void aPreparedStatementThatNoLongerFitsIsPreparedAnew() throws Exception {
@@ -257,12 +257,13 @@ class UpgradeTest {
                     + "'pgquota.balances(text)'::regprocedure), 'TABLE(name text', "
                     + "'TABLE(name varchar'); begin drop function pgquota.balances(text) cascade; "
                     + "execute v_balances; end $$");
-            assertThat(quotas.balances(acme)).isEmpty();
-            QuotaException.Unavailable e = assertThrows(QuotaException.Unavailable.class,
-                    () -> within.balances(acme));
-            assertThat(e.sqlState()).isEqualTo("0A000");
-            connection.rollback();
-            assertThat(within.balances(acme)).isEmpty();
+            for (Operations verbs : List.of(quotas, within)) {
+                QuotaException.Unavailable e = assertThrows(QuotaException.Unavailable.class,
+                        () -> verbs.balances(acme));
+                assertThat(e.sqlState()).isEqualTo("0A000");
+                connection.rollback();
+                assertThat(verbs.balances(acme)).isEmpty();
+            }
         }
     }
 
@@ -308,7 +309,7 @@ class UpgradeTest {
                 + "'[0-9a-f-]{36}.*', ''), count(*) from public.told group by 1, 2 "
                 + "order by 1, 2"));
         assertThat(rows("select process, outcome, count(*) from public.told where outcome not in "
-                + "('granted', 'denied') and outcome not like '" + besides + "' group by 1, 2"))
+                + "('granted', 'denied') and outcome !~ '" + besides + "' group by 1, 2"))
                 .as("what nobody should be told").isEmpty();
         assertThat(rows("""
                 select t.* from public.told t
