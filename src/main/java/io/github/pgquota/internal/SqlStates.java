@@ -86,11 +86,19 @@ final class SqlStates {
         return refused(e, needs);
     }
 
-    /** A right was missing, as a library between the database and us tells below its own words. */
+    /**
+     * A right was missing, or another transaction in the way, as a library between the database and
+     * us tells below its own words.
+     */
     static RuntimeException between(RuntimeException e, Right needs) {
         for (Throwable t = e; t != null; t = t.getCause()) {
             if (t instanceof SQLException cause && isForbidden(cause)) {
                 return refused(cause, needs);
+            }
+            if (t instanceof SQLException cause && (isLocked(cause) || isRetry(cause))) {
+                return new QuotaException.Unavailable("another transaction keeps the schema from "
+                        + "being changed (" + state(cause) + "): end it, if it stays open, and "
+                        + "try again; pg_stat_activity tells whose it is", state(cause), e);
             }
         }
         return e;
@@ -178,7 +186,14 @@ final class SqlStates {
      */
     private static boolean lostOnTheWay(SQLException e) {
         return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty()
-                || isNotReplicated(e);
+                || endsTheSession(e) || isNotReplicated(e);
+    }
+
+    /** A server that panics tells the state of what stopped it, such as a disk that is full. */
+    private static boolean endsTheSession(SQLException e) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        return said != null && ("PANIC".equals(said.getSeverity())
+                || "FATAL".equals(said.getSeverity()));
     }
 
     private static boolean is(SQLException e, String... states) {

@@ -1,5 +1,7 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.QuotaException;
+import java.nio.charset.StandardCharsets;
 import java.sql.Array;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -40,6 +42,17 @@ final class Store {
         String places = String.join(", ", Collections.nCopies(amounts, "?"));
         return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?::uuid, ?, array[" + places
                 + "]::text[], array[" + places + "]::bigint[], ?, ";
+    }
+
+    /**
+     * A text that nothing else has checked. The driver would write a question mark for half of a
+     * surrogate pair: another text.
+     */
+    static String storable(String field, String text) {
+        if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
+            throw new QuotaException.Invalid(field, text, "contains half of a surrogate pair");
+        }
+        return text;
     }
 
     /**

@@ -61,7 +61,7 @@ class FailoverTest {
     }
 
     @AfterAll
-    static void stop() {
+    static void stop() throws java.io.IOException {
         if (server != null) {
             pair.close();
             server.close();

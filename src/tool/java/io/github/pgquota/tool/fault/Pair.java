@@ -32,7 +32,7 @@ final class Pair implements AutoCloseable {
 
     /** What is not copied of a folder, or only the folder itself. */
     private static final Set<String> FILES = Set.of("postmaster.pid", "postmaster.opts", "epg-lock",
-            "started.log", "standby.signal", "backup_label");
+            "standby.signal", "backup_label");
     private static final Set<String> EMPTY = Set.of("pg_wal", "pg_replslot", "pg_stat_tmp",
             "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_subtrans");
 
@@ -239,6 +239,7 @@ final class Pair implements AutoCloseable {
             lock.close();
             Files.deleteIfExists(second.data().resolve(LOCK));
             Files.delete(second.data());
+            Files.deleteIfExists(second.log());
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

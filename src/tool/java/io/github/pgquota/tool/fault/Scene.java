@@ -1,19 +1,17 @@
 package io.github.pgquota.tool.fault;
 
-import io.github.pgquota.Limit;
-import io.github.pgquota.Plan;
 import io.github.pgquota.Pools;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Quotas;
 import io.github.pgquota.Request;
 import io.github.pgquota.Schema;
-import io.github.pgquota.Window;
+import io.github.pgquota.tool.NextVersion;
 import io.github.pgquota.tool.PgBouncer;
 import io.github.pgquota.tool.Proxy;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.SQLException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -38,6 +36,8 @@ final class Scene implements AutoCloseable {
     private final List<Process> customers = new ArrayList<>();
     private final Pools.Pool pool;
     private final Quotas quotas;
+    private final List<String> releases = new ArrayList<>();
+    private final Rules rules;
     private int started;
 
     Scene(Server server, Path folder, long seed) throws IOException, SQLException {
@@ -45,42 +45,19 @@ final class Scene implements AutoCloseable {
         this.folder = folder;
         this.random = new Random(seed);
         Schema.of(server.postgres().dataSource(server.database())).migrate();
+        server.execute(Checker.resource("kept.sql"));
+        server.execute("update pgquota.setting set window_retention = '20 s',"
+                + " key_retention = '5 min'");
         this.pair = new Pair(server);
         pair.nodes().forEach(node -> proxies.add(Proxy.to(node.url(server.database()))));
         this.bouncer = PgBouncer.installed().isEmpty() ? null : PgBouncer.to(proxy().port(),
                 server.postgres().user(), server.postgres().password());
         this.pool = Pools.create(url(), server.postgres().user(), server.postgres().password(), 4);
         this.quotas = Quotas.on(pool).build();
-        publish(40);
-        quotas.plans().publish(Plan.named("FREE").limit(
-                Limit.named("all").on("requests").unlimited().billed(true).alertAt(10)).limit(
-                Limit.named("tokens").on("tokens").level(1).capacity(1L << 40).billed(true)));
-        quotas.plans().assign("acme", "SHORT");
-        quotas.plans().assign("beta", "TIGHT");
-        quotas.plans().assign("free", "FREE");
+        this.rules = new Rules(quotas.plans());
+        rules.begin();
         quotas.plans().assign(PROBE, "FREE");
         pair.makeStandby();
-    }
-
-    /** Short windows, and a plan that fills up; a new version of both. */
-    void publish(long capacity) {
-        Window second = Window.aligned(Duration.ofSeconds(1));
-        quotas.plans().publish(Plan.named("SHORT")
-                .limit(Limit.named("second").on("requests").level(1).capacity(capacity).per(second)
-                        .billed(true).alertAt(50, 100))
-                .limit(Limit.named("user").on("requests").level(2).capacity(capacity / 2)
-                        .per(Window.fixed(Duration.ofSeconds(1))))
-                .limit(Limit.named("all").on("requests").unlimited().billed(true))
-                .limit(Limit.named("tokens").on("tokens").level(1).capacity(1L << 40)
-                        .billed(true)));
-        quotas.plans().publish(Plan.named("TIGHT")
-                .limit(Limit.named("all").on("requests").capacity(10 * capacity).billed(true)
-                        .alertAt(25, 50, 100)
-                        .per(Window.fixed(Duration.ofSeconds(10))))
-                .limit(Limit.named("user").on("requests").level(2).capacity(capacity * 3)
-                        .per(Window.fixed(Duration.ofSeconds(7))).billed(true))
-                .limit(Limit.named("tokens").on("tokens").capacity(50 * capacity).billed(true)
-                        .per(Window.fixed(Duration.ofSeconds(10)))));
     }
 
     Server server() {
@@ -116,6 +93,10 @@ final class Scene implements AutoCloseable {
 
     Quotas quotas() {
         return quotas;
+    }
+
+    Rules rules() {
+        return rules;
     }
 
     /** Through the bad network, to the primary and its standby, whichever is which. */
@@ -154,7 +135,28 @@ final class Scene implements AutoCloseable {
     void killOne() throws IOException {
         Process victim = customers.remove(random.nextInt(customers.size()));
         victim.destroyForcibly();
+        tell(Customer.GO_ON);
         startOne();
+    }
+
+    /** Migrates to a later version, and each time to a further one; all others stay today's. */
+    void migrate() throws IOException, InterruptedException {
+        releases.add(NextVersion.script(NextVersion.today() + releases.size() + 1));
+        String next = NextVersion.build(folder.resolve("next-" + releases.size()), releases);
+        NextVersion.migrate(next, server.url(), server.postgres().user(),
+                server.postgres().password());
+    }
+
+    /** From now on all processes keep the holds that they get; see {@link #killOne}. */
+    void holdAll() throws IOException {
+        tell(Customer.HOLD);
+    }
+
+    private void tell(int what) throws IOException {
+        for (Process customer : customers) {
+            customer.getOutputStream().write(what);
+            customer.getOutputStream().flush();
+        }
     }
 
     /** How many died by themselves: that should not be. */
@@ -189,6 +191,18 @@ final class Scene implements AutoCloseable {
                 throw new IllegalStateException("a process does not end: see " + folder);
             }
         }
+    }
+
+    /** How many deadlocks the servers found; what they said is kept with the history. */
+    long deadlocks() throws IOException {
+        long found = 0;
+        for (Node node : pair.nodes()) {
+            found += node.deadlocks();
+            if (Files.exists(node.log())) {
+                Files.copy(node.log(), folder.resolve("server-" + node.port() + ".log"));
+            }
+        }
+        return found;
     }
 
     /** Lets trouble last. */

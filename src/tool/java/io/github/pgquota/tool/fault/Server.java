@@ -2,6 +2,7 @@ package io.github.pgquota.tool.fault;
 
 import io.github.pgquota.tool.PostgresServer;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -22,6 +23,7 @@ final class Server implements AutoCloseable {
 
     private final PostgresServer server;
     private final String database;
+    private final Node first;
     private volatile Node primary;
 
     /** Starts it, with an empty database. */
@@ -36,8 +38,12 @@ final class Server implements AutoCloseable {
                 Statement statement = connection.createStatement();
                 var row = statement.executeQuery("show data_directory")) {
             row.next();
-            this.primary = Node.running(Path.of(row.getString(1)));
+            this.first = Node.running(Path.of(row.getString(1)));
+            this.primary = first;
         }
+        execute("alter system set log_line_prefix = '%m [%p] %e '");
+        primary.stop();
+        primary.start(); // now it writes a log that we can read
     }
 
     /** Whether the server that is asked for is one that we start, where there are signals. */
@@ -107,7 +113,8 @@ final class Server implements AutoCloseable {
     }
 
     @Override
-    public void close() {
+    public void close() throws IOException {
         server.close();
+        Files.deleteIfExists(first.log());
     }
 }
