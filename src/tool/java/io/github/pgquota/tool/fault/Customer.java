@@ -33,8 +33,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A process that uses quotas as an application does, from many threads, most of them combined, and
- * writes down what it asks and is told. What was unknown it asks again with the same key. It goes on until its
- * input ends, or until it is killed.
+ * writes down what it asks and is told. What was unknown it asks again with the same key. It goes
+ * on until its input ends, or until it is killed.
  */
 final class Customer {
 
@@ -222,8 +222,8 @@ final class Customer {
     private @Nullable OperationId nextHold(String tenant) {
         try (Connection connection = database.getConnection();
                 Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("select id from pgquota.hold where tenant = '"
-                        + tenant + "' and state = 'open' order by expires_at limit 1")) {
+                ResultSet row = statement.executeQuery("select id from pgquota.hold where"
+                        + " tenant = '" + tenant + "' and state = 'open' order by expires_at limit 1")) {
             return row.next() ? new OperationId(tenant, row.getObject(1, UUID.class)) : null;
         } catch (SQLException e) {
             return null; // the database is away
