@@ -19,8 +19,8 @@ begin
              from pg_attribute
             where attrelid in ('kept.counter'::regclass, 'kept.hold'::regclass) and attnum > 0
             group by attrelid loop
-    execute format('create view %1$I as select %2$s from pgquota.%1$I union all select %2$s from %3$s', v.name,
-                   v.columns, v.kept);
+    execute format('create view %1$I as select %2$s from pgquota.%1$I union all'
+                   ' select %2$s from %3$s', v.name, v.columns, v.kept);
   end loop;
 end $$;
 
