@@ -64,7 +64,11 @@ public record Away(
      * reserved, record what it was.
      *
      * <p>After {@link QuotaException.OutcomeUnknown} a request is let through if it has a key: it
-     * is charged under that key, if it was not already. Safe for concurrent use.
+     * is charged under that key, if it was not already. The same request under the key of one that
+     * waits is told so again; under that of one that no longer fitted when it was charged, {@link
+     * QuotaException.KeyConflict}: it was recorded.
+     *
+     * <p>Never joins a transaction of the caller's. Safe for concurrent use.
      */
     public interface Gate extends Operations, AutoCloseable {
 
@@ -125,14 +129,22 @@ public record Away(
         return new Away(file, List.of(), 100_000, null);
     }
 
-    /** The same with one more allowance, for each scope of a level. */
+    /**
+     * The same with one more allowance, for each scope of a level.
+     *
+     * @throws QuotaException.Invalid if a value is out of its bounds, or there is one already
+     */
     public Away open(String meter, int level, long units) {
         List<Allowance> more = new ArrayList<>(allowances);
         more.add(new Allowance(meter, level, units));
         return new Away(file, more, mostCalls, retryOrNull);
     }
 
-    /** The same with other {@link #mostCalls()}. */
+    /**
+     * The same with other {@link #mostCalls()}.
+     *
+     * @throws QuotaException.Invalid if it is out of its bounds
+     */
     public Away mostCalls(int calls) {
         return new Away(file, allowances, calls, retryOrNull);
     }

@@ -49,6 +49,9 @@ public interface Quotas extends Operations, AutoCloseable {
      * <p>A denial after a lost answer is told once the statement whose answer was lost can no
      * longer be under way, {@link Timeouts#statement} later: until then it may yet be granted.
      *
+     * <p>Each attempt is a transaction of its own; in one of the caller's, see {@link #within},
+     * nothing is tried again. Safe for concurrent use.
+     *
      * <pre>{@code
      * quotas.retrying(Retry.standard()).consume(call.key("call-7f3"));
      * }</pre>

@@ -30,7 +30,8 @@ public final class Schema {
     /**
      * Brings an empty, current or older schema to this library's version. Any number of processes
      * may do so at once, also while others work: those wait for each script's work, and no longer
-     * than 0.2 seconds at a time for what the script waits for itself. It tries for half a minute.
+     * than 0.2 seconds at a time for what the script waits for itself. It tries for half a minute,
+     * and waits for another process's migration for half an hour.
      * Needs Flyway on the class path: {@code flyway-core} and {@code flyway-database-postgresql}.
      *
      * @throws QuotaException.Unavailable if a transaction that stays open keeps it from a table

@@ -3,8 +3,8 @@ package io.github.pgquota;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.github.pgquota.tool.PostgresServer;
 import io.github.pgquota.tool.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -54,6 +54,11 @@ class AwayTest {
         source.setUser(TestDatabase.server().user());
         source.setPassword(TestDatabase.server().password());
         return source;
+    }
+
+    private Pools.Pool pool() {
+        return Pools.create(proxy.url(world.database().url()), TestDatabase.server().user(),
+                TestDatabase.server().password(), 1);
     }
 
     private Away policy() {
@@ -186,7 +191,7 @@ class AwayTest {
     /** With a key it does not matter whether it was applied; without one nobody knows. */
     @Test
     void aLostAnswerIsLetThroughByItsKey() {
-        try (var pool = PostgresServer.pool(source(), 1); Quotas pooled = Quotas.on(pool).build();
+        try (Pools.Pool pool = pool(); Quotas pooled = Quotas.on(pool).build();
                 Away.Gate gate = pooled.away(policy())) {
             for (Request call : List.of(CALL.key("k"), CALL)) {
                 gate.balances(CALL.scope());
@@ -266,6 +271,129 @@ class AwayTest {
         assertThatThrownBy(() -> quotas.away(Away.keptIn(folder.resolve("no/where"))))
                 .hasMessageContaining("cannot be opened");
         assertThat(used()).isEmpty();
+    }
+
+    /** One tenant's lock lets no other tenant's calls through. */
+    @Test
+    void theGateClosesWhenTheDatabaseAnswersThoughACallHasToWait() throws Exception {
+        world.quotas().consume(CALL).orThrow();
+        world.quotas().consume(Request.of("other").take("requests", 10)).orThrow();
+        try (Quotas hasty = Quotas.on(source()).timeouts(Timeouts.standard()
+                        .lock(Duration.ofMillis(200))).build();
+                Away.Gate gate = hasty.away(policy());
+                var blocker = world.database().connection(); var sql = blocker.createStatement()) {
+            away();
+            gate.consume(CALL).orThrow();
+            blocker.setAutoCommit(false);
+            sql.execute("select from pgquota.counter where tenant = 'acme' for update");
+            back();
+            Gate.await().until(() -> gate.report().sinceOrNull() == null);
+            assertThat(gate.report().waiting()).isEqualTo(1);
+            assertThat(gate.consume(Request.of("other").take("requests", 1)).isGranted()).isFalse();
+            blocker.rollback();
+            awaitCharged(gate);
+        }
+        assertThat(world.rows("select tenant, used from pgquota.counter order by tenant"))
+                .containsExactly("acme 2", "other 10");
+    }
+
+    @Test
+    void aPoolThatIsUsedUpOpensNoGate() throws Exception {
+        try (Pools.Pool pool = pool(); Quotas pooled = Quotas.on(pool).build();
+                Away.Gate gate = pooled.away(policy()); var busy = pool.getConnection()) {
+            assertThat(busy.isValid(1)).isTrue();
+            assertThrows(QuotaException.Unavailable.class, () -> gate.consume(CALL));
+            assertThat(gate.report().waiting()).isZero();
+        }
+    }
+
+    /** The schema or a right comes back later than the database. */
+    @Test
+    void whatCannotBeChargedYetWaits() {
+        try (Away.Gate gate = quotas.away(policy())) {
+            away();
+            gate.consume(CALL).orThrow();
+            world.execute("alter schema pgquota rename to elsewhere");
+            back();
+            Gate.await().until(() -> gate.report().sinceOrNull() == null);
+            assertThat(gate.charge()).isFalse();
+            assertThat(gate.report().refused()).isEmpty();
+            world.execute("alter schema elsewhere rename to pgquota");
+            awaitCharged(gate);
+            assertThat(gate.report().charged()).isEqualTo(1);
+        }
+        assertThat(used()).containsExactly("1");
+    }
+
+    @Test
+    void aKeyThatSomebodyElseUsedIsNotTakenForOurs() {
+        try (Away.Gate gate = quotas.away(policy())) {
+            away();
+            gate.consume(CALL.key("k")).orThrow();
+            world.quotas().reserve(CALL.key("k"), Duration.ofMinutes(1)).orThrow();
+            back();
+            awaitCharged(gate);
+            assertThat(gate.report().charged()).isZero();
+            assertThat(gate.report().refused()).singleElement().asString()
+                    .contains("key \"k\" was used for another request");
+        }
+    }
+
+    /** Told denied, and charged after that: so it is not asked before it is charged. */
+    @Test
+    void whatWaitsIsAnsweredAsItWas() throws Exception {
+        try (Away.Gate gate = quotas.away(policy());
+                var blocker = world.database().connection(); var sql = blocker.createStatement()) {
+            world.quotas().consume(Request.of("acme").take("requests", 9)).orThrow();
+            away();
+            gate.consume(CALL.key("k")).orThrow();
+            world.quotas().consume(CALL).orThrow(); // full
+            blocker.setAutoCommit(false);
+            sql.execute("lock table pgquota.plan_limit"); // nobody is charged
+            back();
+            assertThat(gate.consume(CALL.key("k")).orThrow().replayed()).isTrue();
+            blocker.rollback();
+            awaitCharged(gate);
+        }
+        assertThat(used()).containsExactly("11");
+    }
+
+    /** A refused second gate leaves the first one's lock. */
+    @Test
+    void aFileIsOfOneProcessOnly() throws Exception {
+        try (Away.Gate gate = quotas.away(policy())) {
+            assertThrows(QuotaException.Invalid.class, () -> quotas.away(policy()));
+            assertThat(gate.report().waiting()).isZero();
+            Process other = new ProcessBuilder(
+                    Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-cp",
+                    System.getProperty("java.class.path"), Other.class.getName(),
+                    policy().file().toString()).start();
+            assertThat(other.waitFor()).isEqualTo(1);
+        }
+        quotas.away(policy()).close();
+    }
+
+    /** Another process: ends with 1 if it cannot have the file's lock. */
+    static final class Other {
+        private Other() {}
+
+        public static void main(String[] args) throws Exception {
+            try (var file = new java.io.RandomAccessFile(args[0], "rw")) {
+                System.exit(file.getChannel().tryLock() == null ? 1 : 0);
+            }
+        }
+    }
+
+    @Test
+    void whatCannotBeWrittenIsNotLetThrough() {
+        Path full = Path.of("/dev/full");
+        assumeTrue(Files.exists(full), "/dev/full, where every write fails, is not here");
+        try (Away.Gate gate = quotas.away(Away.keptIn(full).open("requests", 0, 4))) {
+            away();
+            assertThrows(QuotaException.Unavailable.class, () -> gate.consume(CALL));
+            assertThat(gate.report().waiting()).isZero();
+            back();
+        }
     }
 
     /** An interrupt is the caller's own matter: the gate stays open for the others. */

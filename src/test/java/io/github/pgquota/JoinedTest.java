@@ -51,6 +51,22 @@ class JoinedTest {
                 });
     }
 
+    /** Without a transaction around it the call commits by itself, before its answer is lost. */
+    @Test
+    void aLostAnswerInAutocommitIsUnknown() throws Exception {
+        try (World world = World.with(MESSAGES); Quotas detached = detached();
+                io.github.pgquota.tool.Proxy network =
+                        io.github.pgquota.tool.Proxy.to(world.database().url());
+                Connection connection = java.sql.DriverManager.getConnection(
+                        network.url(world.database().url()), TestDatabase.server().user(),
+                        TestDatabase.server().password())) {
+            network.loseReplies(1);
+            assertThrows(QuotaException.OutcomeUnknown.class,
+                    () -> detached.within(connection).consume(CALL));
+            assertThat(used(world)).containsExactly("10 0");
+        }
+    }
+
     @Test
     void everyVerbUsesTheCallersConnectionOnlyAndNeverEndsItsTransaction() throws Exception {
         try (World world = World.with(MESSAGES); Quotas detached = detached();

@@ -4,8 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
-import com.zaxxer.hikari.HikariDataSource;
-import io.github.pgquota.tool.PostgresServer;
 import io.github.pgquota.tool.Proxy;
 import java.sql.Connection;
 import java.sql.Statement;
@@ -32,7 +30,7 @@ class RetryTest {
             Collections.synchronizedList(new ArrayList<>());
     private World world;
     private Proxy proxy;
-    private HikariDataSource pool;
+    private Pools.Pool pool;
     private Quotas quotas;
 
     @BeforeEach
@@ -40,10 +38,10 @@ class RetryTest {
         world = World.with(
                 Limit.named("requests").capacity(10).per(Window.month()).billed(true));
         proxy = Proxy.to(world.database().url());
-        pool = PostgresServer.pool(source(), 1);
+        pool = Pools.create(proxy.url(world.database().url()), TestDatabase.server().user(),
+                TestDatabase.server().password(), 1);
         quotas = Quotas.on(pool).timeouts(new Timeouts(Duration.ofMillis(500),
                 Duration.ofSeconds(2), Duration.ofSeconds(3))).build();
-        pool.setConnectionTimeout(1_000);
     }
 
     /** That of the next call: first a call has its answer, or a log-in's would be lost. */
@@ -178,6 +176,39 @@ class RetryTest {
         assertThat(used()).isEqualTo(2);
     }
 
+    @Test
+    void soItDoesWhateverALaterAttemptIsRefusedFor() {
+        quotas.consume(CALL).orThrow();
+        loseAReply();
+        QuotaException e = assertThrows(QuotaException.OutcomeUnknown.class,
+                () -> quotas.retrying(QUICK.listener(attempt -> {
+                    if (attempt.nextIn() != null) {
+                        world.execute("alter schema pgquota rename to elsewhere");
+                    }
+                })).consume(CALL.key("k")));
+        assertThat(e.getSuppressed()).singleElement()
+                .isInstanceOf(QuotaException.SchemaMismatch.class);
+        world.execute("alter schema elsewhere rename to pgquota");
+        assertThat(used()).isEqualTo(2);
+    }
+
+    @Test
+    void aListenerThatFailsChangesNothing() {
+        loseAReply();
+        assertThat(quotas.retrying(QUICK.listener(attempt -> {
+            throw new IllegalStateException("mine");
+        })).consume(CALL.key("k")).orThrow().replayed()).isTrue();
+        assertThat(used()).isEqualTo(1);
+    }
+
+    /** It charges nothing, so nothing is under way that could. */
+    @Test
+    void aLookIsToldAtOnce() {
+        loseAReply();
+        assertThat(retrying().check(Request.of("acme").take("requests", 11)).isGranted()).isFalse();
+        assertThat(attempts).hasSize(1);
+    }
+
     /**
      * The lost attempt has found room and is held up before it takes it. Somebody else takes it, a
      * second attempt is denied, the room comes back, and the lost attempt takes it. Who was told
@@ -264,7 +295,7 @@ class RetryTest {
         }
     }
 
-    private long used() throws Exception {
+    private long used() {
         return world.count("select used from pgquota.counter");
     }
 }

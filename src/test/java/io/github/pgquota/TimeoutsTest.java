@@ -81,6 +81,19 @@ class TimeoutsTest {
         assertThat(used()).isEqualTo(1);
     }
 
+    /** Also one that is shorter than callers wait together. */
+    @Test
+    void aShortTimeForLocksIsKeptByCallsInCommon() throws Exception {
+        try (Connection locked = lockedCounters(); Quotas combined = Quotas.on(
+                world.database().dataSource()).timeouts(Timeouts.standard().lock(
+                        Duration.ofMillis(5)).statement(Duration.ofMillis(60))).build()) {
+            assertThat(assertThrows(QuotaException.Unavailable.class,
+                    () -> combined.consume(CALL)).sqlState()).isEqualTo("55P03");
+            locked.rollback();
+        }
+        assertThat(used()).isEqualTo(1);
+    }
+
     /** The driver sends what it has prepared in another way than what it has not. */
     @Test
     void alsoOneThatTheDriverHasPrepared() throws Exception {

@@ -7,12 +7,13 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.net.URLDecoder;
 import java.net.URLEncoder;
-import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -26,10 +27,18 @@ final class AwayFile implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(AwayFile.class);
 
+    /**
+     * What this process has open. It must not open a file twice: when the second one is closed, the
+     * system takes away the lock of the first.
+     */
+    private static final Set<String> OPEN = ConcurrentHashMap.newKeySet();
+
     private final Path path;
+    private final String name;
     /** Not a channel: an interrupt of whoever writes would close it for all. */
     private final RandomAccessFile file;
     private long last;
+    private boolean isBroken;
 
     /** A call that waits: its request has a key. */
     record Entry(long number, String verb, Request request) {
@@ -49,8 +58,9 @@ final class AwayFile implements AutoCloseable {
         }
     }
 
-    private AwayFile(Path path, RandomAccessFile file) {
+    private AwayFile(Path path, String name, RandomAccessFile file) {
         this.path = path;
+        this.name = name;
         this.file = file;
     }
 
@@ -60,30 +70,39 @@ final class AwayFile implements AutoCloseable {
      * @throws QuotaException.Invalid if another one has it open, or it cannot be read and written
      */
     static AwayFile open(Path path) {
-        RandomAccessFile file = null;
+        String name;
         try {
-            file = new RandomAccessFile(path.toFile(), "rw");
-            if (file.getChannel().tryLock() != null) {
-                return new AwayFile(path, file);
-            }
-        } catch (OverlappingFileLockException e) {
-            LOG.debug("{} is in use in this process", path);
+            name = path.toFile().getCanonicalPath();
         } catch (IOException e) {
-            close(file);
             throw new QuotaException.Invalid("file", path, "cannot be opened: " + e);
         }
-        close(file);
-        throw new QuotaException.Invalid("file", path,
+        if (!OPEN.add(name)) {
+            throw inUse(path);
+        }
+        AwayFile opened = null;
+        try {
+            opened = new AwayFile(path, name, new RandomAccessFile(name, "rw"));
+            if (opened.file.getChannel().tryLock() != null) {
+                return opened;
+            }
+        } catch (IOException e) {
+            give(name, opened);
+            throw new QuotaException.Invalid("file", path, "cannot be opened: " + e);
+        }
+        give(name, opened);
+        throw inUse(path);
+    }
+
+    private static QuotaException inUse(Path path) {
+        return new QuotaException.Invalid("file", path,
                 "is in use: give each gate a file of its own");
     }
 
-    private static void close(@Nullable RandomAccessFile file) {
-        try {
-            if (file != null) {
-                file.close();
-            }
-        } catch (IOException e) {
-            LOG.warn("a file could not be closed", e);
+    private static void give(String name, @Nullable AwayFile opened) {
+        if (opened == null) {
+            OPEN.remove(name);
+        } else {
+            opened.close();
         }
     }
 
@@ -91,15 +110,19 @@ final class AwayFile implements AutoCloseable {
     Map<Long, Entry> read() {
         Map<Long, Entry> waiting = new TreeMap<>();
         try {
-            byte[] bytes = new byte[Math.toIntExact(file.length())];
+            if (file.length() > Integer.MAX_VALUE - 8) {
+                throw new IOException("it has " + file.length() + " bytes");
+            }
+            byte[] bytes = new byte[(int) file.length()];
             file.seek(0);
             file.readFully(bytes);
             int end = bytes.length;
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
-            file.setLength(end);
-            file.seek(end);
+            if (end < bytes.length) {
+                file.setLength(end);
+            }
             int number = 0;
             for (String line : new String(bytes, 0, end, StandardCharsets.UTF_8).split("\n")) {
                 number++;
@@ -132,7 +155,8 @@ final class AwayFile implements AutoCloseable {
                         new Scope(decoded(words[3])), amounts, decoded(words[4]))));
                 return;
             }
-        } catch (QuotaException | IllegalArgumentException | ArrayIndexOutOfBoundsException e) {
+        } catch (QuotaException | IllegalArgumentException | IllegalStateException
+                | ArrayIndexOutOfBoundsException e) {
             throw damaged(line, number, e);
         }
         throw damaged(line, number, null);
@@ -146,26 +170,34 @@ final class AwayFile implements AutoCloseable {
     /** A new one, on the disk when this returns; throws if it cannot be, and keeps nothing then. */
     Entry add(String verb, Request request) throws IOException {
         Entry entry = new Entry(last + 1, verb, request);
-        long before = file.length();
-        try {
-            write(entry.line());
-            file.getFD().sync();
-            last++;
-            return entry;
-        } catch (IOException e) {
-            file.setLength(before);
-            throw e;
-        }
+        write(entry.line(), true);
+        last++;
+        return entry;
     }
 
     /** It is charged. If this line is lost, it is charged again under its key: that is, not. */
     void remove(Entry entry) throws IOException {
-        write("- " + entry.number());
+        write("- " + entry.number(), false);
     }
 
-    private void write(String line) throws IOException {
-        file.seek(file.length());
-        file.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+    /** A whole line or none: half of one would make nonsense of the next. */
+    private void write(String line, boolean isSynced) throws IOException {
+        if (isBroken) {
+            throw new IOException("an earlier failure left half a line");
+        }
+        long before = file.length();
+        try {
+            file.seek(before);
+            file.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+            if (isSynced) {
+                file.getFD().sync();
+            }
+        } catch (IOException e) {
+            isBroken = true; // unless this goes well
+            file.setLength(before);
+            isBroken = false;
+            throw e;
+        }
     }
 
     /** Nothing waits. */
@@ -183,6 +215,12 @@ final class AwayFile implements AutoCloseable {
 
     @Override
     public void close() {
-        close(file);
+        try {
+            file.close();
+        } catch (IOException e) {
+            LOG.warn("{} could not be closed", path, e);
+        } finally {
+            OPEN.remove(name);
+        }
     }
 }

@@ -2,7 +2,6 @@ package io.github.pgquota.internal;
 
 import io.github.pgquota.Away;
 import io.github.pgquota.Decision;
-import io.github.pgquota.Denied;
 import io.github.pgquota.Granted;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Request;
@@ -18,7 +17,6 @@ import java.util.UUID;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -66,7 +64,7 @@ final class AwayGate extends Verbs implements Away.Gate {
                 waiting.put(entry.id(), entry);
                 take(entry.request());
             });
-        } catch (QuotaException e) {
+        } catch (RuntimeException e) {
             file.close();
             throw e;
         }
@@ -94,9 +92,10 @@ final class AwayGate extends Verbs implements Away.Gate {
     Decision decide(Change change) {
         boolean mayPass = change.verb().equals("consume") || change.verb().equals("record");
         if (mayPass) {
-            Granted granted = isAway() ? pass(change) : null;
+            // without waiting for a database that is known to be away
+            Granted granted = isAway() ? pass(change) : again(change);
             if (granted != null) {
-                return granted; // without waiting for a database that is known to be away
+                return granted;
             }
         }
         try {
@@ -123,21 +122,35 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
     }
 
+    /** What was let through under its key and still waits; null if nothing was. */
+    private @Nullable Granted again(Change change) {
+        synchronized (lock) {
+            AwayFile.Entry first = change.key() == null ? null
+                    : waiting.get(change.scope().tenant() + "/" + change.key());
+            if (first == null) {
+                return null;
+            }
+            Request request = first.request();
+            String differs = !first.verb().equals(change.verb()) ? "verb"
+                    : !request.scope().equals(change.scope()) ? "scope"
+                    : !request.amounts().keySet().equals(change.amounts().keySet()) ? "meters"
+                    : !request.amounts().equals(change.amounts()) ? "amounts" : null;
+            if (differs != null) {
+                throw new QuotaException.KeyConflict(String.valueOf(change.key()), differs);
+            }
+            return granted(request, true);
+        }
+    }
+
     /** Null if the gate is closed to it. */
     private @Nullable Granted pass(Change change) {
-        String key = change.key() == null ? newKey() : change.key();
-        Request request = new Request(change.scope(), change.amounts(), key);
         synchronized (lock) {
-            AwayFile.Entry first = waiting.get(change.scope().tenant() + "/" + key);
+            Granted first = again(change);
             if (first != null) {
-                if (!first.verb().equals(change.verb()) || !first.request().equals(request)) {
-                    throw new QuotaException.KeyConflict(key,
-                            !first.verb().equals(change.verb()) ? "verb"
-                            : !first.request().scope().equals(request.scope()) ? "scope"
-                            : "amounts");
-                }
-                return granted(request, true);
+                return first;
             }
+            Request request = new Request(change.scope(), change.amounts(),
+                    change.key() == null ? newKey() : change.key());
             if (isClosed || waiting.size() + refused.size() >= policy.mostCalls()
                     || !hasRoom(request)) {
                 return null;
@@ -186,7 +199,12 @@ final class AwayGate extends Verbs implements Away.Gate {
     private void take(Request request) {
         request.amounts().forEach((meter, units) ->
                 allowances(request.scope(), meter).forEach(a ->
-                        passed.merge(place(a, request.scope()), units, Math::addExact)));
+                        passed.merge(place(a, request.scope()), units, AwayGate::sum)));
+    }
+
+    /** Of amounts up to 2^62. */
+    private static long sum(long a, long b) {
+        return a + b < 0 ? Long.MAX_VALUE : a + b;
     }
 
     private List<Away.Allowance> allowances(Scope scope, String meter) {
@@ -239,40 +257,52 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
     }
 
-    /** Whether the database is there. */
+    /** False if the database is away, or it is not known to be there: then no other is tried. */
     private boolean charge(AwayFile.Entry entry) {
         try {
-            Granted granted = charged(entry);
-            end(entry, granted, null);
+            end(entry, charged(entry), null);
             return true;
-        } catch (QuotaException.Unavailable | QuotaException.Overloaded
-                | QuotaException.OutcomeUnknown | QuotaException.Withdrawn e) {
+        } catch (QuotaException.Unavailable e) {
+            return !e.sqlState().isEmpty() && !SqlStates.isAway(e) && stays(entry, e);
+        } catch (QuotaException.OutcomeUnknown | QuotaException.Withdrawn e) {
             return false;
+        } catch (QuotaException.Overloaded | QuotaException.Forbidden
+                | QuotaException.SchemaMismatch e) {
+            return stays(entry, e);
         } catch (QuotaException e) {
             end(entry, null, entry.id() + ": " + e.getMessage());
             return true;
         }
     }
 
+    /** The database is there; that this one has to wait is no reason to let others through. */
+    private boolean stays(AwayFile.Entry entry, QuotaException e) {
+        LOG.warn("what was let through under {} is not charged yet", entry.id(), e);
+        synchronized (lock) {
+            since = null;
+        }
+        return true;
+    }
+
     /**
      * As the caller asked, so that it has the answer if it asks again; what does not fit by now has
-     * happened all the same. Null if it was charged meanwhile, by its key.
+     * happened all the same, and is recorded under its key: what an earlier attempt of ours
+     * recorded is told again.
      */
-    private @Nullable Granted charged(AwayFile.Entry entry) {
-        Supplier<Granted> record = () -> quotas.record(entry.request());
+    private Granted charged(AwayFile.Entry entry) {
+        Request request = entry.request();
         if (entry.verb().equals("record")) {
-            return record.get();
+            return quotas.record(request);
         }
-        Decision decision;
         try {
-            decision = quotas.consume(entry.request());
+            Decision decision = quotas.consume(request);
+            return decision instanceof Granted granted ? granted : quotas.record(request);
         } catch (QuotaException.KeyConflict e) {
             if (e.field().equals("verb")) {
-                return null; // recorded by an earlier attempt of ours, whose answer was lost
+                return quotas.record(request);
             }
             throw e;
         }
-        return decision instanceof Denied ? record.get() : (Granted) decision;
     }
 
     private void end(AwayFile.Entry entry, @Nullable Granted granted, @Nullable String problem) {
@@ -281,7 +311,7 @@ final class AwayGate extends Verbs implements Away.Gate {
             since = null;
             if (problem == null) {
                 charged++;
-                overage += granted == null ? 0 : granted.overage();
+                overage = sum(overage, granted == null ? 0 : granted.overage());
             } else {
                 LOG.error("a call that was let through cannot be charged: {}", problem);
                 refused.add(problem);
@@ -308,7 +338,7 @@ final class AwayGate extends Verbs implements Away.Gate {
         synchronized (lock) {
             Map<String, Long> units = new HashMap<>();
             waiting.values().forEach(entry -> entry.request().amounts().forEach(
-                    (meter, amount) -> units.merge(meter, amount, Math::addExact)));
+                    (meter, amount) -> units.merge(meter, amount, AwayGate::sum)));
             return new Away.Report(since, waiting.size(), units, charged, overage, refused);
         }
     }

@@ -82,8 +82,8 @@ final class Combiner {
             @Nullable Executor completions) {
         this.database = database;
         this.bounds = bounds;
-        this.patiently = waits.lock(Math.max(waits.lock(), PATIENCE + 1));
-        this.briefly = waits.lock(PATIENCE);
+        this.patiently = waits;
+        this.briefly = waits.lock(Math.min(PATIENCE, waits.lock()));
         this.longestWait = bounds.longestWait().toNanos();
         this.completions = completions == null ? own : completions;
         this.queue = new CallQueue(bounds.longestQueue(), bounds.statements());
@@ -316,8 +316,9 @@ final class Combiner {
         }
     }
 
-    private static boolean isBrief(Waits waits) {
-        return waits.lock() <= PATIENCE;
+    /** Whether who has not had a lock in that time may wait for it by himself. */
+    private boolean isBrief(Waits waits) {
+        return waits != patiently; // not by their times, which may be the same
     }
 
     /** Gives calls their answers, or says why there are none. */

@@ -38,20 +38,26 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
     <T> T statement(Sql<T> work) throws Failed {
         return run(connection -> {
             boolean before = connection.getAutoCommit();
-            boolean bounded = timeouts != null && connection.getNetworkTimeout() == 0;
+            boolean bounded = bound(connection);
             if (before && !bounded) {
                 return work.on(connection);
             }
             connection.setAutoCommit(true);
-            if (bounded) {
-                connection.setNetworkTimeout(Runnable::run, (int) timeouts.socket().toMillis());
-            }
             try {
                 return work.on(connection);
             } finally {
                 restore(connection, before, bounded);
             }
         });
+    }
+
+    /** Sees to it that a silent server is noticed; whether that has to be set back. */
+    private boolean bound(Connection connection) throws SQLException {
+        if (timeouts == null || connection.getNetworkTimeout() != 0) {
+            return false;
+        }
+        connection.setNetworkTimeout(Runnable::run, (int) timeouts.socket().toMillis());
+        return true;
     }
 
     /** Several statements that commit together. */
@@ -65,6 +71,7 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
 
     private <T> T commit(Connection connection, Sql<T> work) throws SQLException {
         boolean before = connection.getAutoCommit();
+        boolean bounded = bound(connection);
         connection.setAutoCommit(false);
         try (Statement statement = connection.createStatement()) {
             if (timeouts != null) {
@@ -79,7 +86,7 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
             rollback(connection, e);
             throw e;
         } finally {
-            restore(connection, before, false);
+            restore(connection, before, bounded);
         }
     }
 

@@ -61,8 +61,8 @@ final class FlywayRunner {
                 .baselineOnMigrate(found > 0)
                 .baselineVersion(String.valueOf(Math.max(1, found)))
                 .table("schema_history")
-                // any number of processes wait for their turn; each finds less to do
-                .lockRetryCount(-1)
+                // any number of processes wait for their turn; each finds less to do. A second each
+                .lockRetryCount(1_800)
                 .cleanDisabled(true)
                 .callbacks(new ShortLocks())
                 .load();

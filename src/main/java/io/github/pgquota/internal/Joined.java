@@ -15,10 +15,12 @@ final class Joined extends Verbs implements Operations {
 
     @Override
     <T> T read(Sql<T> reader) {
+        boolean alone = true;
         try {
+            alone = connection.getAutoCommit(); // then the call is a transaction of its own
             return reader.on(connection);
         } catch (SQLException e) {
-            throw SqlStates.joined(e);
+            throw alone ? SqlStates.alone(e, Right.APP) : SqlStates.joined(e);
         }
     }
 }

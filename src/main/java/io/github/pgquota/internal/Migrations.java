@@ -105,6 +105,8 @@ public final class Migrations {
     private static void createSchema(Database database) {
         database.transaction(connection -> {
             try (var statement = connection.createStatement()) {
+                // whoever has it needs it for a moment, unless it has been stopped
+                statement.execute("set local lock_timeout = '30s'");
                 statement.execute("select pg_advisory_xact_lock(hashtext('pgquota'), 1)");
                 statement.execute("create schema if not exists pgquota");
                 return true;

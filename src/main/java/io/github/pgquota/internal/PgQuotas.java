@@ -12,6 +12,7 @@ import io.github.pgquota.Retry;
 import io.github.pgquota.Timeouts;
 import io.github.pgquota.Upkeep;
 import java.sql.Connection;
+import java.time.Duration;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
@@ -22,7 +23,12 @@ import org.jspecify.annotations.Nullable;
 /** The library over a DataSource. Holds no state of a quota: all of that is in the database. */
 public final class PgQuotas extends Verbs implements Quotas {
 
+    /** How long a server may be silent over work that takes longer than a verb. */
+    private static final Duration PLANS = Duration.ofMinutes(1);
+    private static final Duration REPORTS = Duration.ofMinutes(30);
+
     private final DataSource dataSource;
+    private final Timeouts timeouts;
     private final Database database;
     private final Async async;
     private final Waits waits;
@@ -32,6 +38,7 @@ public final class PgQuotas extends Verbs implements Quotas {
     public PgQuotas(DataSource dataSource, Timeouts timeouts, @Nullable Combining combining,
             @Nullable Executor executor) {
         this.dataSource = dataSource;
+        this.timeouts = timeouts;
         this.database = new Database(dataSource, Right.APP, timeouts);
         this.async = new Async(this, executor);
         this.waits = Waits.of(timeouts);
@@ -88,17 +95,21 @@ public final class PgQuotas extends Verbs implements Quotas {
 
     @Override
     public Plans plans(@Nullable String who, @Nullable String why) {
-        return new PgPlans(new Database(dataSource, Right.ADMIN, database.timeouts()), who, why);
+        return new PgPlans(new Database(dataSource, Right.ADMIN, atLeast(PLANS)), who, why);
     }
 
     @Override
     public Reports reports() {
-        return new PgReports(new Database(dataSource, Right.REPORT, null));
+        return new PgReports(new Database(dataSource, Right.REPORT, atLeast(REPORTS)));
     }
 
     @Override
     public Upkeep upkeep() {
-        return new PgUpkeep(database);
+        return new PgUpkeep(new Database(dataSource, Right.APP, atLeast(PLANS)));
+    }
+
+    private Timeouts atLeast(Duration silence) {
+        return timeouts.socket().compareTo(silence) > 0 ? timeouts : timeouts.socket(silence);
     }
 
     @Override

@@ -82,7 +82,7 @@ final class Retrying extends Verbs {
                 long least = 0;
                 try {
                     T answer = call.get();
-                    least = unknown == null || !denies.test(answer) ? 0
+                    least = unknown == null || verb.equals("check") || !denies.test(answer) ? 0
                             : unknownUntil - System.nanoTime();
                     if (least <= 0) {
                         return answer;
@@ -98,6 +98,12 @@ final class Retrying extends Verbs {
                     if (!isRepeatable || Thread.currentThread().isInterrupted()) {
                         throw end(attempt);
                     }
+                } catch (QuotaException e) {
+                    if (unknown == null) {
+                        throw e;
+                    }
+                    failures.add(e); // what this attempt was refused for, an earlier one was not
+                    throw end(attempt);
                 }
                 await(attempt, least);
             }
@@ -143,7 +149,11 @@ final class Retrying extends Verbs {
         }
 
         private void tell(int attempt, QuotaException failure, @Nullable Duration next) {
-            policy.listener().accept(new Retry.Attempt(verb, scope, attempt, failure, next));
+            try {
+                policy.listener().accept(new Retry.Attempt(verb, scope, attempt, failure, next));
+            } catch (RuntimeException e) {
+                LOG.error("the listener of retries failed", e); // the caller's outcome is another
+            }
         }
     }
 }

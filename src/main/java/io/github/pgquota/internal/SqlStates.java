@@ -61,9 +61,8 @@ final class SqlStates {
 
     /** Whether it is the database that cannot be had, and not just what was asked of it. */
     static boolean isAway(QuotaException.Unavailable e) {
-        String state = e.sqlState();
-        return state.isEmpty() || state.equals("25006")
-                || Stream.of("08", "53", "57P", "58").anyMatch(state::startsWith);
+        String state = e.sqlState(); // none: a pool that is used up, by what may go on
+        return state.equals("25006") || Stream.of("08", "53", "57P", "58").anyMatch(state::startsWith);
     }
 
     /** No connection could be had, so nothing was sent. */
@@ -119,9 +118,6 @@ final class SqlStates {
         if (isReadOnly(e)) {
             return new QuotaException.Invalid("transaction", state(e),
                     "is read-only: nothing can be charged in it");
-        }
-        if (isNotReplicated(e)) {
-            return new QuotaException.OutcomeUnknown(state(e), e); // the connection autocommits
         }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
@@ -185,7 +181,7 @@ final class SqlStates {
      * what some poolers and distributed servers say then.
      */
     private static boolean lostOnTheWay(SQLException e) {
-        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty()
+        return state(e).startsWith("08") || is(e, "40003", "57P01", "57P02", "XX000") || state(e).isEmpty()
                 || endsTheSession(e) || isNotReplicated(e);
     }
 

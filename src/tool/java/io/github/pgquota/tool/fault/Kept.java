@@ -47,13 +47,13 @@ final class Kept {
         }
     }
 
-    /** Without what is computed from the others. */
+    /** Without what is computed from the others, and what a later version has added. */
     private static String columns(Connection connection, String table) throws SQLException {
         try (Statement statement = connection.createStatement();
                 ResultSet row = statement.executeQuery("select string_agg(attname, ', ' order by"
                         + " attnum) from pg_attribute where attrelid = '" + table
                         + "'::regclass and attnum > 0 and not attisdropped"
-                        + " and attgenerated = ''")) {
+                        + " and attgenerated = '' and attname !~ '^next_[0-9]+$'")) {
             row.next();
             return row.getString(1);
         }
