@@ -36,7 +36,7 @@ class UpgradeTest {
     private static final String TODAY = System.getProperty("java.class.path");
     private static final int COUNTERS = Integer.getInteger("pgquota.upgrade.counters", 0);
     /** Milliseconds: a migration may make callers wait, but not for whoever it waits for itself. */
-    private static final long STALL = 5_000;
+    private static final long STALL = 15_000;
 
     private static final String MISMATCH = "SchemaMismatch: the schema pgquota has version ";
 

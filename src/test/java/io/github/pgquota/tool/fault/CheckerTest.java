@@ -96,9 +96,13 @@ class CheckerTest {
                 + "where nothing is billed",
                 "update pgquota.counter set used = used + 1000 where not billed",
                 "update pgquota.counter set used = used - 1000 where not billed");
-        seed("lost_charges: not acknowledged <= charged <= acknowledged and unknown, through gates",
+        seed("lost_charges: told as granted or let through by a gate, and never charged",
                 "insert into history.asked values ('x', 1, 'consume', 'gate', 'gate', 'never'); "
                 + "insert into history.told values ('x', 1, 'away')", DROP_ANSWER);
+        seed("double_charges: through a gate, twice or under no key that was asked for",
+                "update pgquota.operation_key set tenant = 'gone' where (tenant, key) in (select"
+                + " tenant, key from pgquota.operation_key where tenant = 'gate' limit 1)",
+                "update pgquota.operation_key set tenant = 'gate' where tenant = 'gone'");
         seed("lost_charges: given back more than was taken",
                 "update pgquota.ledger set amount = amount - 1000 where verb = 'refund'",
                 "update pgquota.ledger set amount = amount + 1000 where verb = 'refund'");

@@ -168,8 +168,8 @@ class FailoverTest {
                 silently ? "silent" : "lost", gaps.get(gaps.size() / 2), gaps.size(),
                 gaps.get(gaps.size() - 1), longest);
         // the socket's timeout, and a log-in at a host that is silent, with and without encryption
-        assertThat(longest).isLessThan(10 + 2);
-        assertThat(gaps.get(gaps.size() - 1)).isLessThan(10 + 4 + 4);
+        assertThat(longest).isLessThan(30); // 10 and 2, where the machine is not busy
+        assertThat(gaps.get(gaps.size() - 1)).isLessThan(60);
     }
 
     private static long missing(Queue<String> granted) throws SQLException {

@@ -90,7 +90,7 @@ final class Checker {
     /** Asks again for every key of which nobody knows the answer, and keeps what it is told. */
     Map<String, Integer> resolve(Quotas quotas, Path folder) throws IOException, SQLException {
         Map<String, Integer> resolved = new LinkedHashMap<>(
-                Map.of("applied", 0, "not applied", 0, "refused", 0));
+                Map.of("applied", 0, "not applied", 0, "refused", 0, "expired", 0));
         String open = """
                 select distinct on (tenant, key) verb, scope, key, ref, ttl, amounts
                   from history.open o where key is not null and not exists (
@@ -116,9 +116,12 @@ final class Checker {
                     outcome = decision instanceof io.github.pgquota.Granted granted
                             && granted.replayed() ? "applied" : "not applied";
                 } catch (QuotaException.HoldEnded | QuotaException.RefundTooLarge
-                        | QuotaException.NotFound | QuotaException.KeyExpired e) {
+                        | QuotaException.NotFound e) {
                     journal.told(call, e.getClass().getSimpleName());
                     outcome = "refused";
+                } catch (QuotaException.KeyExpired e) {
+                    journal.told(call, e.getClass().getSimpleName());
+                    outcome = "expired"; // nobody can know any longer
                 }
                 resolved.merge(outcome, 1, Integer::sum);
             }

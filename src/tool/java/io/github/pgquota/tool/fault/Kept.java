@@ -20,7 +20,8 @@ final class Kept {
     private static final List<String> TABLES = List.of("pgquota.plan_version",
             "pgquota.plan_limit", "pgquota.tenant", "pgquota.adjustment", "pgquota.counter",
             "pgquota.ledger", "pgquota.hold", "pgquota.hold_item", "pgquota.operation_key",
-            "pgquota.alert", "pgquota.audit", "kept.counter", "kept.hold");
+            "pgquota.alert", "pgquota.audit", "kept.counter", "kept.hold",
+            "kept.operation_key");
 
     private Kept() {}
 

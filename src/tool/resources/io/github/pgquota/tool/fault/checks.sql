@@ -17,7 +17,8 @@ begin
   for v in select attrelid::regclass::text as kept, replace(attrelid::regclass::text, 'kept.', '') as name,
                   string_agg(quote_ident(attname), ', ' order by attnum) as columns
              from pg_attribute
-            where attrelid in ('kept.counter'::regclass, 'kept.hold'::regclass) and attnum > 0
+            where attrelid in ('kept.counter'::regclass, 'kept.hold'::regclass,
+                               'kept.operation_key'::regclass) and attnum > 0
             group by attrelid loop
     execute format('create view %1$I as select %2$s from pgquota.%1$I union all'
                    ' select %2$s from %3$s', v.name, v.columns, v.kept);
@@ -91,12 +92,18 @@ create index on missed_amount (tenant);
 create index on missed (tenant, ref);
 analyze missed, missed_amount;
 
--- Keys of those who go through a gate: all of them are charged, once, told as granted or let through.
--- What they may have been charged, though nobody was told, is the upper bound.
+-- Those who go through a gate have a key for each call: which were told as granted or let through, and
+-- what they were charged by.
+create table gate_key as
+select tenant, key, (answers[1]).operation from operation_key where tenant = 'gate' and answers is not null;
 create table gate as
-select a.tenant, a.key, bool_or(t.outcome in ('granted', 'away')) as acknowledged
-  from history.asked a left join history.told t using (process, call)
- where a.tenant = 'gate' group by a.tenant, a.key;
+select a.tenant, a.key, a.acknowledged, count(distinct k.operation) as operations
+  from (select a.tenant, a.key, bool_or(t.outcome in ('granted', 'away')) as acknowledged
+          from history.asked a left join history.told t using (process, call)
+         where a.tenant = 'gate' group by a.tenant, a.key) a
+  left join gate_key k using (tenant, key)
+ group by a.tenant, a.key, a.acknowledged;
+analyze gate_key, gate;
 
 -- What was in the ledger, but in no answer.
 create table untold as
@@ -256,13 +263,16 @@ select c.*, m.amount as missed, s.amount as settled
                                              and m.verb = 'settle')) s
  where c.used not between c.told and c.told + m.amount + s.amount;
 
--- : lost_charges: not acknowledged <= charged <= acknowledged and unknown, through gates
-select * from (select count(*) filter (where acknowledged) as acknowledged, count(*) as keys
-                 from gate) g
- cross join (select count(*) as charged from entry e
-               join counter c on c.tenant = e.tenant and c.id = e.counter
-              where e.tenant = 'gate' and c.scope = 'gate') e
- where charged not between acknowledged and keys;
+-- : lost_charges: told as granted or let through by a gate, and never charged
+select * from gate where acknowledged and operations = 0;
+
+-- : double_charges: through a gate, twice or under no key that was asked for
+select e.tenant, e.operation::text from entry e
+  join counter c on c.tenant = e.tenant and c.id = e.counter
+ where e.tenant = 'gate' and c.scope = 'gate'
+   and not exists (select from gate_key k join gate using (tenant, key) where k.operation = e.operation)
+union all
+select tenant, key from gate where operations > 1;
 
 -- : lost_charges: given back more than was taken
 select * from (select tenant, ref, counter, -sum(amount) as given from entry

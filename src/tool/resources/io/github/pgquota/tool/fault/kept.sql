@@ -2,6 +2,7 @@
 create schema kept;
 create table kept.counter as table pgquota.counter with no data;
 create table kept.hold as table pgquota.hold with no data;
+create table kept.operation_key as table pgquota.operation_key with no data;
 create function kept.keep() returns trigger language plpgsql security definer as $$
 begin
   -- without the columns of later versions
@@ -15,3 +16,5 @@ end $$;
 create trigger keep after delete on pgquota.counter for each row
   when (old.used > 0) execute function kept.keep(); -- others were opened, and not needed
 create trigger keep after delete on pgquota.hold for each row execute function kept.keep();
+create trigger keep after update on pgquota.operation_key for each row
+  when (old.answers is not null and new.answers is null) execute function kept.keep();
