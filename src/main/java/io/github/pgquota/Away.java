@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  * Away policy = Away.keptIn(Path.of("/var/lib/shop/away"))
  *         .open("requests", 0, 1_000)      // for each tenant; let through in one outage
  *         .open("requests", 2, 100)        // and for each of its users
- *         .retry(Retry.standard());        // before a call is let through
+ *         .retry(Retry.standard().attempts(2).within(Duration.ofSeconds(1)));
  * try (Away.Gate gate = quotas.away(policy)) {
  *     gate.consume(call).orThrow();
  * }
@@ -90,7 +90,8 @@ public record Away(
     /**
      * How a gate stands.
      *
-     * @param sinceOrNull since when the database is away, of this process' clock; null if it is not
+     * @param sinceOrNull since when this gate knows the database to be away, of this process'
+     *     clock; null if it does not
      * @param waiting calls that wait to be charged
      * @param units what they come to, by meter
      * @param charged calls that were let through, and have been charged, since the gate was opened

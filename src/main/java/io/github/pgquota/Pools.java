@@ -39,12 +39,14 @@ public final class Pools {
      *
      * @param url a JDBC URL of PostgreSQL, with one host or several
      * @param size the most connections, 1 to 1000
-     * @throws QuotaException.Invalid if it is another database's URL, or the size is out of range
+     * @throws QuotaException.Invalid if it is another database's URL or one that the driver cannot
+     *     read, or the size is out of range
      * @throws QuotaException.MissingLibrary without HikariCP or the PostgreSQL driver
      */
     public static Pool create(String url, String user, String password, int size) {
         if (!url.startsWith("jdbc:postgresql:")) {
-            throw new QuotaException.Invalid("url", url, "does not begin with jdbc:postgresql:");
+            throw new QuotaException.Invalid("url", masked(url),
+                    "does not begin with jdbc:postgresql:");
         }
         if (size < 1 || size > 1000) {
             throw new QuotaException.Invalid("size", size, "must be 1 to 1000");
@@ -53,9 +55,17 @@ public final class Pools {
         Objects.requireNonNull(password, "password");
         try {
             return HikariPools.create(url, user, password, size);
+        } catch (IllegalArgumentException e) {
+            throw new QuotaException.Invalid("url", masked(url), "cannot be read by the driver: is"
+                    + " a port, a time or another number in it malformed?");
         } catch (NoClassDefFoundError e) {
             throw new QuotaException.MissingLibrary("com.zaxxer:HikariCP",
                     "Pools.create() runs on it; or use a DataSource of your own", e);
         }
+    }
+
+    /** Without what may be a password. */
+    static String masked(String url) {
+        return url.replaceFirst("//[^/]*@", "//…@").replaceFirst("\\?.*", "?…");
     }
 }

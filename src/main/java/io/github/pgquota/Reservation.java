@@ -50,11 +50,13 @@ public final class Reservation implements AutoCloseable {
         return settle(Map.of());
     }
 
-    /** Charges what was really used. See {@link Operations#settle}. */
+    /**
+     * Charges what was really used. See {@link Operations#settle}. If it fails, {@link #close}
+     * releases nothing: settle again by {@link #id}, or the hold expires.
+     */
     public Granted settle(Map<String, Long> amounts) {
-        Granted settled = operations.settle(id, amounts);
-        ended.set(true);
-        return settled;
+        ended.set(true); // also if this fails: the work is done, and must not be given away
+        return operations.settle(id, amounts);
     }
 
     /** Charges nothing. See {@link Operations#release}. */
@@ -69,7 +71,7 @@ public final class Reservation implements AutoCloseable {
         return operations.extend(id, Map.of(), timeToLive, null);
     }
 
-    /** Releases the hold if it was neither settled nor released through this object. */
+    /** Releases the hold, if nobody has tried to settle or release it through this object. */
     @Override
     public void close() {
         if (ended.compareAndSet(false, true)) {

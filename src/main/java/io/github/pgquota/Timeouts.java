@@ -7,7 +7,7 @@ import java.util.Objects;
  * How long the verbs wait for the database, at most. The server keeps the first two, so nothing is
  * ever cancelled from here, and a pooler between changes nothing; the last is for a server that has
  * fallen silent. How long they wait for a connection is up to the DataSource, see {@link Pools}.
- * Immutable.
+ * Immutable. They are in order: make the later ones longer first, or give all three at once.
  *
  * <pre>{@code
  * Quotas.on(dataSource).timeouts(Timeouts.standard().lock(Duration.ofSeconds(1)))

@@ -9,8 +9,13 @@ import java.time.Duration;
  * pgquota_app} is enough.
  *
  * <pre>{@code
- * timer.scheduleWithFixedDelay(
- *         () -> quotas.upkeep().runOnce(Duration.ofSeconds(5)), 1, 1, TimeUnit.MINUTES);
+ * timer.scheduleWithFixedDelay(() -> {
+ *     try {
+ *         quotas.upkeep().runOnce(Duration.ofSeconds(5));
+ *     } catch (QuotaException e) { // or the timer would never run it again
+ *         log.warn("next time", e);
+ *     }
+ * }, 1, 1, TimeUnit.MINUTES);
  * }</pre>
  */
 public interface Upkeep {

@@ -266,6 +266,12 @@ class AwayTest {
                     QuotaException.InvalidFile.class, () -> quotas.away(policy()), line);
             assertThat(e.line()).isEqualTo(2);
         }
+        for (String other : List.of("{\"my\": \"config\"}", "a=1\nb=2",
+                "+ 1 consume acme k r=1,r=2\n")) {
+            Files.writeString(file, other);
+            assertThrows(QuotaException.InvalidFile.class, () -> quotas.away(policy()), other);
+            assertThat(Files.readString(file)).isEqualTo(other);
+        }
         Files.writeString(file, "+ 9 consume acme k requests=1\n- 9\n");
         quotas.away(policy()).close();
         assertThatThrownBy(() -> quotas.away(Away.keptIn(folder.resolve("no/where"))))

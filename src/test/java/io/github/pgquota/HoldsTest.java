@@ -41,6 +41,30 @@ class HoldsTest {
         }
     }
 
+    /** The work is done: that it could not be charged is no reason to give it away. */
+    @Test
+    void aSettlementThatFailsReleasesNothing() throws Exception {
+        try (World world = World.with(MESSAGES);
+                Quotas hasty = Quotas.on(world.pool()).timeouts(
+                        Timeouts.standard().lock(Duration.ofMillis(100))).build();
+                Connection blocker = world.database().connection();
+                java.sql.Statement sql = blocker.createStatement()) {
+            blocker.setAutoCommit(false);
+            Reservation hold = hasty.hold(Request.of("acme").take("requests", 7),
+                    Duration.ofHours(1));
+            sql.execute("select from pgquota.counter for update");
+            org.junit.jupiter.api.Assertions.assertThrows(
+                    QuotaException.Unavailable.class, hold::settle);
+            blocker.rollback();
+            hold.close();
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("0 7");
+            hasty.settle(hold.id(), Map.of());
+            assertThat(world.rows("select used, held from pgquota.counter"))
+                    .containsExactly("7 0");
+        }
+    }
+
     /** One end of a hold that was seen by somebody: the first of it, or a replay. */
     private record End(OperationId hold, String state, long charged, boolean replayed) {}
 

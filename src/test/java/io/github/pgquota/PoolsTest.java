@@ -7,6 +7,7 @@ import com.zaxxer.hikari.HikariDataSource;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** Pools that are set as failovers and silent servers taught us. */
@@ -20,6 +21,17 @@ class PoolsTest {
     private static String url(String url) throws SQLException {
         try (Pools.Pool pool = pool(url, 1)) {
             return pool.unwrap(HikariDataSource.class).getDataSourceProperties().getProperty("URL");
+        }
+    }
+
+    @Test
+    void aUrlThatCannotBeIsToldWithoutItsPassword() {
+        for (String url : List.of("postgres://me:s3cret@db/shop", "jdbc:mysql://db?password=s3cret",
+                "jdbc:postgresql://db:abc/shop?password=s3cret",
+                "jdbc:postgresql://db/shop?socketTimeout=abc&password=s3cret")) {
+            assertThatThrownBy(() -> Pools.create(url, "me", "s3cret", 1))
+                    .isInstanceOf(QuotaException.Invalid.class)
+                    .hasMessageStartingWith("url \"").hasMessageNotContaining("s3cret");
         }
     }
 

@@ -120,15 +120,19 @@ final class AwayFile implements AutoCloseable {
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
-            if (end < bytes.length) {
-                file.setLength(end);
-            }
             int number = 0;
             for (String line : new String(bytes, 0, end, StandardCharsets.UTF_8).split("\n")) {
                 number++;
                 if (!line.isEmpty()) {
                     take(line, number, waiting);
                 }
+            }
+            if (end < bytes.length) {
+                if (bytes[end] != '+' && bytes[end] != '-') { // a file of somebody else's
+                    throw damaged(new String(bytes, end, bytes.length - end,
+                            StandardCharsets.UTF_8), number + 1, null);
+                }
+                file.setLength(end);
             }
             return waiting;
         } catch (IOException e) {
@@ -163,8 +167,9 @@ final class AwayFile implements AutoCloseable {
     }
 
     private QuotaException damaged(String line, int number, @Nullable RuntimeException e) {
+        String shown = line.length() > 200 ? line.substring(0, 200) + "…" : line;
         return new QuotaException.InvalidFile(path.toString(), number, "call",
-                "\"" + line + "\" is nothing that was written here; mend it, or take it out", e);
+                "\"" + shown + "\" is nothing that was written here; mend it, or take it out", e);
     }
 
     /** A new one, on the disk when this returns; throws if it cannot be, and keeps nothing then. */

@@ -91,6 +91,7 @@ final class AwayGate extends Verbs implements Away.Gate {
     @Override
     Decision decide(Change change) {
         boolean mayPass = change.verb().equals("consume") || change.verb().equals("record");
+        Verbs way = isAway() ? quotas : inner; // who knows that it is away does not try again
         if (mayPass) {
             // without waiting for a database that is known to be away
             Granted granted = isAway() ? pass(change) : again(change);
@@ -99,7 +100,7 @@ final class AwayGate extends Verbs implements Away.Gate {
             }
         }
         try {
-            return inner.decide(change);
+            return way.decide(change);
         } catch (QuotaException.Unavailable e) {
             return passOr(e, change, mayPass && SqlStates.isAway(e));
         } catch (QuotaException.OutcomeUnknown e) {
@@ -163,12 +164,18 @@ final class AwayGate extends Verbs implements Away.Gate {
                 return null;
             }
             take(request);
+            setAway();
+            start();
+            return granted(request, false);
+        }
+    }
+
+    private void setAway() {
+        synchronized (lock) {
             if (since == null) {
                 since = Instant.now();
                 LOG.warn("the database is away: calls are let through, as {} says", policy);
             }
-            start();
-            return granted(request, false);
         }
     }
 
@@ -263,7 +270,11 @@ final class AwayGate extends Verbs implements Away.Gate {
             end(entry, charged(entry), null);
             return true;
         } catch (QuotaException.Unavailable e) {
-            return !e.sqlState().isEmpty() && !SqlStates.isAway(e) && stays(entry, e);
+            if (SqlStates.isAway(e)) {
+                setAway();
+                return false;
+            }
+            return !e.sqlState().isEmpty() && stays(entry, e);
         } catch (QuotaException.OutcomeUnknown | QuotaException.Withdrawn e) {
             return false;
         } catch (QuotaException.Overloaded | QuotaException.Forbidden

@@ -28,6 +28,7 @@ public final class HikariPools {
         config.setPoolName("pgquota");
         // Not setJdbcUrl: with that HikariCP sets the log-in timeout of the whole JVM.
         config.setDataSourceClassName(source());
+        check(withDefaults(url));
         config.addDataSourceProperty("URL", withDefaults(url));
         config.setUsername(user);
         config.setPassword(password);
@@ -43,6 +44,15 @@ public final class HikariPools {
         HikariDataSource pool = new HikariDataSource(config);
         eviction.pool = pool;
         return new Hikari(pool);
+    }
+
+    /** HikariCP would hide what is wrong with it. */
+    private static void check(String url) {
+        try {
+            new Source().setURL(url);
+        } catch (RuntimeException e) {
+            throw new IllegalArgumentException(e);
+        }
     }
 
     private static String source() {

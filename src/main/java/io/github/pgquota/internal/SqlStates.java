@@ -151,24 +151,33 @@ final class SqlStates {
                     "was refused by the database");
         }
         return new QuotaException.Unavailable(
-                "the database did not do it (" + state + "), nothing was changed: " + said(e),
-                state, e);
+                "the database did not do it (" + state + "), nothing was changed: " + said(e)
+                + cure(e), state, e);
+    }
+
+    private static String cure(SQLException e) {
+        return isLocked(e) ? ": another transaction keeps a counter locked for longer than"
+                + " Timeouts.lock, or your transaction's lock_timeout, allows"
+                : is(e, "57014") ? ": it took longer than Timeouts.statement, or the session's"
+                + " statement_timeout, allows" : "";
     }
 
     private static boolean isForbidden(SQLException e) {
         return is(e, "42501");
     }
 
-    /** The words of the innermost cause: a pool's own exception says only that it gave up. */
+    /** The driver's or server's words, which name the host: a pool says only that it gave up. */
     private static String said(Throwable e) {
-        Throwable inner = e;
-        while (inner.getCause() != null) {
-            inner = inner.getCause();
+        Throwable best = e;
+        for (Throwable t = e; t != null; t = t.getCause()) {
+            if (!(best instanceof PSQLException)) {
+                best = t;
+            }
         }
         ServerErrorMessage server =
-                inner instanceof PSQLException p ? p.getServerErrorMessage() : null;
-        String words = server == null ? inner.getMessage() : server.getMessage();
-        return Objects.requireNonNullElse(words, inner.toString());
+                best instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        String words = server == null ? best.getMessage() : server.getMessage();
+        return Objects.requireNonNullElse(words, best.toString());
     }
 
     private static String words(ServerErrorMessage said) {
