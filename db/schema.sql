@@ -585,6 +585,7 @@ CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text, p_scope text, p_key text, 
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET join_collapse_limit TO '1'
+ SET lock_timeout TO '5s'
 AS $function$
 declare
   v_tenant constant text := split_part(p_scope, '/', 1);
@@ -789,8 +790,7 @@ begin
   return query
     select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
                                 array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount,
-                                array[p_times],
-                                null); -- patience is the transaction's: it has been set
+                                array[p_times], p_patience);
 end $function$; -- owner pgquota_owner
 grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer, p_patience integer) to pgquota_admin;
 grant execute on function pgquota.apply(p_verb text, p_scope text, p_key text, p_ref uuid, p_ttl bigint, p_meter text[], p_amount bigint[], p_times integer, p_patience integer) to pgquota_app;
@@ -806,6 +806,7 @@ CREATE OR REPLACE FUNCTION pgquota.apply(p_verb text[], p_scope text[], p_key te
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET join_collapse_limit TO '1'
+ SET lock_timeout TO '5s'
 AS $function$
 declare
   c_most constant bigint := 9223372036854775807;

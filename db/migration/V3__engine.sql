@@ -385,6 +385,8 @@ create function pgquota.apply(
   set enable_seqscan = off
   set jit = off
   set join_collapse_limit = 1
+  -- Nobody waits for ever; and what p_patience sets is set back at the end, as all of these are.
+  set lock_timeout = '5s'
 as $$
 declare
   c_most constant bigint := 9223372036854775807;
@@ -1357,7 +1359,7 @@ $$;
 --   p_ttl    milliseconds a hold lives (reserve, extend)
 --   p_meter, p_amount: what is asked for, sorted by meter
 --   p_times  how many equal calls this stands for; of consume and record without a key
---   p_patience  milliseconds to wait for a lock, from here to the end of the transaction; null: as it is set
+--   p_patience  milliseconds to wait for a lock; null: 5 seconds
 --
 -- Over counters that are open, and on which no hold has expired, a look and a guarded UPDATE a counter will
 -- do. That is what most calls are, and it is done here, with few expressions: PL/pgSQL prepares each anew in
@@ -1374,6 +1376,7 @@ create function pgquota.apply(
   set enable_seqscan = off
   set jit = off
   set join_collapse_limit = 1
+  set lock_timeout = '5s'
 as $$
 declare
   v_tenant constant text := split_part(p_scope, '/', 1);
@@ -1578,8 +1581,7 @@ begin
   return query
     select * from pgquota.apply(array[p_verb], array[p_scope], array[p_key], array[p_ref], array[p_ttl],
                                 array_fill(1, array[coalesce(cardinality(p_meter), 0)]), p_meter, p_amount,
-                                array[p_times],
-                                null); -- patience is the transaction's: it has been set
+                                array[p_times], p_patience);
 end $$;
 
 -- Every limit that applies to a scope, with its window, on the database's clock.

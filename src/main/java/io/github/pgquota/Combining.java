@@ -18,8 +18,7 @@ import java.util.Objects;
  *     one another count as one
  * @param longestQueue how many calls may wait to be sent, 1 to 10,000,000. A tenant may have as
  *     many of these places as are still free, so one tenant alone half of them
- * @param longestWait how long a call may wait to be sent, and then for a counter that another
- *     transaction has locked, a millisecond to a day; shorter than the driver's socketTimeout
+ * @param longestWait how long a call may wait to be sent, a millisecond to a day
  */
 public record Combining(
         int statements, int largestBatch, int longestQueue, Duration longestWait) {

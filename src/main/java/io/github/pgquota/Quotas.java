@@ -38,6 +38,23 @@ public interface Quotas extends Operations, AutoCloseable {
      */
     Operations within(Connection connection);
 
+    /**
+     * The verbs, tried again after {@link QuotaException.Unavailable} and {@link
+     * QuotaException.Overloaded}, which say that nothing was applied. After {@link
+     * QuotaException.OutcomeUnknown} only what cannot be charged twice is repeated: requests with a
+     * key (of {@code consumeAll}: all of them), {@code settle}, {@code release} and {@code check}.
+     * When no attempt is left, the last failure is thrown, or the {@code OutcomeUnknown} if there
+     * was one, with the others as suppressed exceptions.
+     *
+     * <p>A denial after a lost answer is told once the statement whose answer was lost can no
+     * longer be under way, {@link Timeouts#statement} later: until then it may yet be granted.
+     *
+     * <pre>{@code
+     * quotas.retrying(Retry.standard()).consume(call.key("call-7f3"));
+     * }</pre>
+     */
+    Operations retrying(Retry policy);
+
     /** The verbs as futures; see {@link #close}. */
     AsyncOperations async();
 
@@ -73,6 +90,7 @@ public interface Quotas extends Operations, AutoCloseable {
 
         private final DataSource dataSource;
         private @Nullable Combining combining = Combining.standard();
+        private Timeouts timeouts = Timeouts.standard();
         private @Nullable Executor executor;
 
         private Builder(DataSource dataSource) {
@@ -97,6 +115,12 @@ public interface Quotas extends Operations, AutoCloseable {
             return this;
         }
 
+        /** How long the verbs wait; without it, as in {@link Timeouts#standard()}. */
+        public Builder timeouts(Timeouts timeouts) {
+            this.timeouts = Objects.requireNonNull(timeouts, "timeouts");
+            return this;
+        }
+
         /**
          * Makes every call a statement of its own, on its caller's thread; those of {@link
          * #async()} on the {@link #executor}'s.
@@ -108,7 +132,7 @@ public interface Quotas extends Operations, AutoCloseable {
 
         /** Builds it. Does not touch the database; {@link Schema#verify} does. */
         public Quotas build() {
-            return new PgQuotas(dataSource, combining, executor);
+            return new PgQuotas(dataSource, timeouts, combining, executor);
         }
     }
 }

@@ -208,7 +208,7 @@ final class Gate implements AutoCloseable {
                 values.add(arguments[1] instanceof java.sql.Array array ? arrays.get(array)
                         : arguments[1]);
             }
-            if (verb.equals("executeQuery")) {
+            if (verb.equals("execute")) {
                 statements.add(described(values));
                 threads.add(Thread.currentThread());
                 way.acquireUninterruptibly();
@@ -225,8 +225,8 @@ final class Gate implements AutoCloseable {
 
     /** The verbs come first, and last how often each. */
     private static String described(List<Object> values) {
-        Object first = values.get(0);
-        Object last = values.get(values.size() - 1);
+        Object first = values.get(1); // between the times to wait
+        Object last = values.get(values.size() - 2);
         Object[] verbs = first instanceof Object[] many ? many : new Object[] {first};
         Object[] times = last instanceof Object[] many ? many
                 : Collections.nCopies(verbs.length, last == null ? 1 : last).toArray();

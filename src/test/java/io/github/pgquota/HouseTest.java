@@ -124,7 +124,7 @@ class HouseTest {
         classes().that().resideInAPackage(API).and().arePublic().and().areTopLevelClasses()
                 .should().haveNameMatching(".*\\.(Quotas|Operations|AsyncOperations|Plans|Reports|"
                         + "Schema|Upkeep|Pools|Scope|Request|Decision|Granted|Denied|Verdict|"
-                        + "Reservation|Hold|OperationId|Combining|Balance|Plan|Limit|Window|LedgerEntry|"
+                        + "Reservation|Hold|OperationId|Combining|Timeouts|Retry|Away|Balance|Plan|Limit|Window|LedgerEntry|"
                         + "Alert|JooqTransaction|QuotaException)")
                 .check(LIBRARY);
     }

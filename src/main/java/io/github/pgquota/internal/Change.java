@@ -107,6 +107,12 @@ record Change(
         return key == null && (verb.equals("consume") || verb.equals("record"));
     }
 
+    /** Whether repeating it can never charge twice: by its key, or because a hold ends once. */
+    boolean isRepeatable() {
+        return key != null || verb.equals("settle") || verb.equals("release")
+                || verb.equals("check");
+    }
+
     /** The largest of its amounts. */
     long largest() {
         long largest = 1;

@@ -46,6 +46,12 @@ final class Combiner {
 
     private final Database database;
     private final Combining bounds;
+
+    /** How long a tenant waits by itself for a locked counter. */
+    private final Waits patiently;
+
+    /** The same with {@link #PATIENCE}. */
+    private final Waits briefly;
     private final long longestWait;
     private final Executor completions;
     private final CallQueue queue;
@@ -72,9 +78,12 @@ final class Combiner {
     private volatile boolean closed;
 
     /** @param completions completes futures; null for threads of the library's own */
-    Combiner(Database database, Combining bounds, @Nullable Executor completions) {
+    Combiner(Database database, Combining bounds, Waits waits,
+            @Nullable Executor completions) {
         this.database = database;
         this.bounds = bounds;
+        this.patiently = waits.lock(Math.max(waits.lock(), PATIENCE + 1));
+        this.briefly = waits.lock(PATIENCE);
         this.longestWait = bounds.longestWait().toNanos();
         this.completions = completions == null ? own : completions;
         this.queue = new CallQueue(bounds.longestQueue(), bounds.statements());
@@ -148,17 +157,17 @@ final class Combiner {
 
     private Decision alone(Change change) {
         try {
-            return alone(change, null);
+            return alone(change, patiently);
         } catch (Failed e) {
             throw e.told();
         }
     }
 
-    private Decision alone(Change change, @Nullable Integer patience) throws Failed {
+    private Decision alone(Change change, Waits waits) throws Failed {
         List<List<Row>> answers;
         try {
             answers = database.statement(connection ->
-                    Store.apply(connection, List.of(change), null, patience));
+                    Store.apply(connection, List.of(change), null, waits));
         } catch (RuntimeException e) {
             throw unknown(e).told();
         }
@@ -169,7 +178,7 @@ final class Combiner {
     private Decision atOnce(Change change, String tenant) {
         try {
             try {
-                return alone(change, PATIENCE);
+                return alone(change, briefly);
             } catch (Failed e) {
                 if (!e.isLocked()) {
                     throw e.told();
@@ -180,7 +189,7 @@ final class Combiner {
             }
             mayWait();
             try {
-                return alone(change, longestPatience());
+                return alone(change, patiently);
             } catch (Failed e) {
                 throw e.told();
             } finally {
@@ -204,10 +213,6 @@ final class Combiner {
             throw new QuotaException.Withdrawn();
         }
         throw overloaded("longestWait", bounds.longestWait());
-    }
-
-    private int longestPatience() {
-        return (int) Math.max(PATIENCE + 1, TimeUnit.NANOSECONDS.toMillis(longestWait));
     }
 
     /** Whether one more statement may be under way; the caller begins it. */
@@ -280,7 +285,7 @@ final class Combiner {
     /** Whatever happens, all are told. */
     private void deliver(List<Run> runs) {
         try {
-            send(runs, PATIENCE);
+            send(runs, briefly);
         } catch (RuntimeException | Error e) {
             fail(runs, unknown(e));
             wake(runs);
@@ -289,9 +294,9 @@ final class Combiner {
     }
 
     /** Sends calls, with all of a tenant's that were taken. Each is told, or goes on by itself. */
-    private void send(List<Run> runs, int patience) {
-        Failed e = attempt(runs, patience);
-        if (e == null || !e.isRefusal() && !(e.isLocked() && patience <= PATIENCE)) {
+    private void send(List<Run> runs, Waits waits) {
+        Failed e = attempt(runs, waits);
+        if (e == null || !e.isRefusal() && !(e.isLocked() && isBrief(waits))) {
             fail(runs, e);
             wake(runs);
             return;
@@ -299,20 +304,24 @@ final class Combiner {
         List<List<Run>> tenants = tenants(runs);
         int n = tenants.size();
         if (n > 1) {
-            int left = e.isLocked() ? Math.min(patience, PROBE) : patience;
+            Waits left = e.isLocked() ? waits.lock(Math.min(waits.lock(), PROBE)) : waits;
             send(joined(tenants.subList(0, n / 2)), left);
             another(); // the tenants of the first half may have sent again
             send(joined(tenants.subList(n / 2, n)), left);
         } else if (e.isRefusal()) {
-            pick(runs, e, patience);
+            pick(runs, e, waits);
             wake(runs);
         } else {
             apart(runs);
         }
     }
 
+    private static boolean isBrief(Waits waits) {
+        return waits.lock() <= PATIENCE;
+    }
+
     /** Gives calls their answers, or says why there are none. */
-    private @Nullable Failed attempt(List<Run> runs, int patience) {
+    private @Nullable Failed attempt(List<Run> runs, Waits waits) {
         try {
             List<Change> changes = new ArrayList<>(runs.size());
             int[] times = new int[runs.size()];
@@ -321,7 +330,7 @@ final class Combiner {
                 changes.add(run.change());
             }
             List<List<Row>> answers = database.statement(c ->
-                    Store.apply(c, changes, times, patience));
+                    Store.apply(c, changes, times, waits));
             for (int i = 0; i < answers.size(); i++) {
                 List<Call> calls = runs.get(i).calls();
                 for (int n = 0; n < calls.size(); n++) {
@@ -346,18 +355,18 @@ final class Combiner {
      * Of calls of one tenant that the database refuses, that one fails alone of which it does so:
      * the others go without it, in order.
      */
-    private void pick(List<Run> runs, Failed refusal, int patience) {
+    private void pick(List<Run> runs, Failed refusal, Waits waits) {
         List<List<Run>> halves = halves(runs);
         if (halves.isEmpty()) {
             fail(runs, refusal);
         }
         for (List<Run> half : halves) {
-            Failed e = attempt(half, patience);
-            if (e != null && e.isLocked() && patience <= PATIENCE) {
-                e = attempt(half, longestPatience());
+            Failed e = attempt(half, waits);
+            if (e != null && e.isLocked() && isBrief(waits)) {
+                e = attempt(half, patiently);
             }
             if (e != null && e.isRefusal()) {
-                pick(half, e, patience);
+                pick(half, e, waits);
             } else {
                 fail(half, e);
             }
@@ -383,7 +392,7 @@ final class Combiner {
             try {
                 mayWait();
                 try {
-                    send(runs, longestPatience());
+                    send(runs, patiently);
                 } finally {
                     patient.release();
                 }

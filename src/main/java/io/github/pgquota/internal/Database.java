@@ -1,8 +1,11 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.Timeouts;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.sql.Statement;
 import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -10,8 +13,9 @@ import org.slf4j.LoggerFactory;
  * The caller's DataSource: a connection for each piece of work, given back at its end.
  *
  * @param needs what the database's user must have for the work
+ * @param timeouts for work that may last; null for work that takes as long as it takes
  */
-record Database(DataSource dataSource, Right needs) {
+record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts) {
 
     private static final Logger LOG = LoggerFactory.getLogger(Database.class);
 
@@ -33,14 +37,19 @@ record Database(DataSource dataSource, Right needs) {
     /** The same, for those who tell others of its failure. */
     <T> T statement(Sql<T> work) throws Failed {
         return run(connection -> {
-            if (connection.getAutoCommit()) {
+            boolean before = connection.getAutoCommit();
+            boolean bounded = timeouts != null && connection.getNetworkTimeout() == 0;
+            if (before && !bounded) {
                 return work.on(connection);
             }
             connection.setAutoCommit(true);
+            if (bounded) {
+                connection.setNetworkTimeout(Runnable::run, (int) timeouts.socket().toMillis());
+            }
             try {
                 return work.on(connection);
             } finally {
-                restore(connection, false);
+                restore(connection, before, bounded);
             }
         });
     }
@@ -54,10 +63,13 @@ record Database(DataSource dataSource, Right needs) {
         }
     }
 
-    private static <T> T commit(Connection connection, Sql<T> work) throws SQLException {
+    private <T> T commit(Connection connection, Sql<T> work) throws SQLException {
         boolean before = connection.getAutoCommit();
         connection.setAutoCommit(false);
-        try {
+        try (Statement statement = connection.createStatement()) {
+            if (timeouts != null) {
+                statement.execute("set local lock_timeout = " + timeouts.lock().toMillis());
+            }
             T result = work.on(connection);
             connection.commit();
             return result;
@@ -65,7 +77,7 @@ record Database(DataSource dataSource, Right needs) {
             rollback(connection, e);
             throw e;
         } finally {
-            restore(connection, before);
+            restore(connection, before, false);
         }
     }
 
@@ -110,14 +122,17 @@ record Database(DataSource dataSource, Right needs) {
     }
 
     /** A pool gets the connection back as it gave it; a broken one it throws away by itself. */
-    private static void restore(Connection connection, boolean autoCommit) {
+    private static void restore(
+            Connection connection, boolean autoCommit, boolean bounded) {
         try {
+            if (bounded && !connection.isClosed()) {
+                connection.setNetworkTimeout(Runnable::run, 0);
+            }
             if (!connection.isClosed()) {
                 connection.setAutoCommit(autoCommit);
             }
         } catch (SQLException e) {
-            LOG.warn("a connection could not be set back to autocommit = {}: {}", autoCommit,
-                    e.toString());
+            LOG.warn("a connection could not be set back to what it was: {}", e.toString());
         }
     }
 }

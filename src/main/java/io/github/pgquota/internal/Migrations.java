@@ -36,7 +36,7 @@ public final class Migrations {
 
     /** See {@link io.github.pgquota.Schema#migrate}. */
     public static void migrate(DataSource dataSource) {
-        Database database = new Database(dataSource, Right.MIGRATE);
+        Database database = new Database(dataSource, Right.MIGRATE, null);
         if (isCurrent(database)) {
             return;
         }
@@ -65,7 +65,7 @@ public final class Migrations {
 
     /** See {@link io.github.pgquota.Schema#verify}. */
     public static void verify(DataSource dataSource) {
-        int found = version(new Database(dataSource, Right.ANY));
+        int found = version(new Database(dataSource, Right.ANY, null));
         if (found > VERSION) {
             throw tooNew(found);
         }

@@ -320,7 +320,7 @@ final class PgPlans implements Plans {
                     "select " + Balances.COLUMNS + " from pgquota.reset(?, ?)")) {
                 statement.setString(1, scope.path());
                 statement.setBoolean(2, dryRun);
-                return Balances.list(statement);
+                return Balances.list(statement.executeQuery());
             }
         });
     }

@@ -7,6 +7,8 @@ import io.github.pgquota.Operations;
 import io.github.pgquota.Plans;
 import io.github.pgquota.Quotas;
 import io.github.pgquota.Reports;
+import io.github.pgquota.Retry;
+import io.github.pgquota.Timeouts;
 import io.github.pgquota.Upkeep;
 import java.sql.Connection;
 import java.util.Objects;
@@ -22,16 +24,23 @@ public final class PgQuotas extends Verbs implements Quotas {
     private final DataSource dataSource;
     private final Database database;
     private final Async async;
+    private final Waits waits;
     private final @Nullable Combiner combiner;
 
     /** Used by {@link Quotas.Builder} only. */
-    public PgQuotas(
-            DataSource dataSource, @Nullable Combining combining, @Nullable Executor executor) {
+    public PgQuotas(DataSource dataSource, Timeouts timeouts, @Nullable Combining combining,
+            @Nullable Executor executor) {
         this.dataSource = dataSource;
-        this.database = new Database(dataSource, Right.APP);
+        this.database = new Database(dataSource, Right.APP, timeouts);
         this.async = new Async(this, executor);
+        this.waits = Waits.of(timeouts);
         this.combiner = combining == null ? null
-                : new Combiner(database, combining, executor);
+                : new Combiner(database, combining, waits, executor);
+    }
+
+    @Override
+    Waits waits() {
+        return waits;
     }
 
     @Override
@@ -62,18 +71,23 @@ public final class PgQuotas extends Verbs implements Quotas {
     }
 
     @Override
+    public Operations retrying(Retry policy) {
+        return new Retrying(this, Objects.requireNonNull(policy, "policy"));
+    }
+
+    @Override
     public AsyncOperations async() {
         return async;
     }
 
     @Override
     public Plans plans(@Nullable String who, @Nullable String why) {
-        return new PgPlans(new Database(dataSource, Right.ADMIN), who, why);
+        return new PgPlans(new Database(dataSource, Right.ADMIN, database.timeouts()), who, why);
     }
 
     @Override
     public Reports reports() {
-        return new PgReports(new Database(dataSource, Right.REPORT));
+        return new PgReports(new Database(dataSource, Right.REPORT, null));
     }
 
     @Override

@@ -37,7 +37,7 @@ final class PgReports implements Reports {
     @Override
     public List<Balance> balances(String scope) {
         Scope valid = new Scope(scope);
-        return database.single(connection -> Balances.read(connection, valid));
+        return database.single(connection -> Balances.read(connection, valid, null));
     }
 
     @Override

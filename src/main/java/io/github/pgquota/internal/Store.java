@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 final class Store {
 
     private static final String APPLY =
-            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, ?, ?, ?, ?, ";
 
     /**
      * The same for one change, by its number of amounts, of which a request has at most 16. Arrays
@@ -25,6 +25,10 @@ final class Store {
      */
     private static final List<String> APPLY_ONE =
             IntStream.rangeClosed(0, 16).mapToObj(Store::applyOne).toList();
+
+    /** In the caller's transaction: as long for a lock as that waits, if it says so. */
+    private static final String AS_THE_CALLER = "nullif((extract(epoch from"
+            + " current_setting('lock_timeout')::interval) * 1000)::int, 0))";
 
     /** What the plan no longer limits comes last. */
     private static final Comparator<Row> PLAN_ORDER =
@@ -34,8 +38,8 @@ final class Store {
 
     private static String applyOne(int amounts) {
         String places = String.join(", ", Collections.nCopies(amounts, "?"));
-        return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?, ?, array[" + places
-                + "]::text[], array[" + places + "]::bigint[], ?, ?)";
+        return "select " + Row.COLUMNS + " from pgquota.apply(?, ?, ?, ?::uuid, ?, array[" + places
+                + "]::text[], array[" + places + "]::bigint[], ?, ";
     }
 
     /**
@@ -44,27 +48,31 @@ final class Store {
      * one for those that are granted, and one for the rest.
      *
      * @param times how many calls each change stands for; null for one each
-     * @param patience milliseconds to wait for a locked counter; null for as long as is set
+     * @param waits null in the caller's transaction: as that has them
      */
     static List<List<Row>> apply(
             Connection connection, List<Change> changes, int @Nullable [] times,
-            @Nullable Integer patience)
+            @Nullable Waits waits)
             throws SQLException {
         Change only = changes.size() == 1 ? changes.get(0) : null;
+        String apply = only == null ? APPLY : APPLY_ONE.get(only.amounts().size());
         try (PreparedStatement statement = connection.prepareStatement(
-                only == null ? APPLY : APPLY_ONE.get(only.amounts().size()))) {
-            if (only == null) {
-                bind(connection, statement, changes, times);
-            } else {
-                bind(statement, only, times == null ? 1 : times[0]);
+                waits == null ? apply + AS_THE_CALLER : Waits.BOUND + apply + "?)")) {
+            int place = 1;
+            if (waits != null) {
+                statement.setInt(place++, waits.statement());
             }
-            statement.setObject(only == null ? 10 : 7 + 2 * only.amounts().size(), patience,
-                    Types.INTEGER);
+            place = only == null ? bind(connection, statement, place, changes, times)
+                    : bind(statement, place, only, times == null ? 1 : times[0]);
+            if (waits != null) {
+                statement.setInt(place, waits.lock());
+            }
             List<List<Row>> answers = new ArrayList<>(changes.size());
             for (int i = 0; i < changes.size(); i++) {
                 answers.add(new ArrayList<>(1));
             }
-            try (ResultSet rows = statement.executeQuery()) {
+            try (ResultSet rows = waits == null ? statement.executeQuery()
+                    : Waits.rows(statement)) {
                 while (rows.next()) {
                     Row row = Row.read(rows, changes);
                     answers.get(row.change() - 1).add(row);
@@ -75,23 +83,27 @@ final class Store {
         }
     }
 
-    private static void bind(PreparedStatement statement, Change change, int times)
+    /** From a place on; returns the next one. */
+    private static int bind(PreparedStatement statement, int from, Change change, int times)
             throws SQLException {
-        statement.setString(1, change.verb());
-        statement.setString(2, change.scope().path());
-        statement.setString(3, change.key());
-        statement.setObject(4, change.ref(), Types.OTHER);
-        statement.setObject(5, change.ttlMillis(), Types.BIGINT);
-        int meter = 6;
+        statement.setString(from, change.verb());
+        statement.setString(from + 1, change.scope().path());
+        statement.setString(from + 2, change.key());
+        // Not a null of no type: the driver would ask for it, and from then on send what stands
+        // before the call, see Waits, by itself.
+        statement.setString(from + 3, change.ref() == null ? null : change.ref().toString());
+        statement.setObject(from + 4, change.ttlMillis(), Types.BIGINT);
+        int meter = from + 5;
         int amount = meter + change.amounts().size();
         for (var entry : change.amounts().entrySet()) {
             statement.setString(meter++, entry.getKey());
             statement.setLong(amount++, entry.getValue());
         }
         statement.setInt(amount, times);
+        return amount + 1;
     }
 
-    private static void bind(Connection connection, PreparedStatement statement,
+    private static int bind(Connection connection, PreparedStatement statement, int from,
             List<Change> changes, int @Nullable [] times)
             throws SQLException {
         int n = changes.size();
@@ -118,7 +130,7 @@ final class Store {
                 units[next++] = amount.getValue();
             }
         }
-        @Nullable Array[] arrays = {
+        Array[] arrays = { // of known types, all of them: see above
             connection.createArrayOf("text", verbs),
             connection.createArrayOf("text", scopes),
             connection.createArrayOf("text", keys),
@@ -127,11 +139,12 @@ final class Store {
             connection.createArrayOf("int4", owners),
             connection.createArrayOf("text", meters),
             connection.createArrayOf("int8", units),
-            times == null ? null : connection.createArrayOf("int4",
-                    IntStream.of(times).boxed().toArray(Integer[]::new)),
+            connection.createArrayOf("int4", IntStream.range(0, n)
+                    .mapToObj(i -> times == null ? 1 : times[i]).toArray(Integer[]::new)),
         };
         for (int i = 0; i < arrays.length; i++) {
-            statement.setArray(i + 1, arrays[i]);
+            statement.setArray(from + i, arrays[i]);
         }
+        return from + arrays.length;
     }
 }

@@ -21,10 +21,19 @@ abstract class Verbs implements Operations {
     /** Runs one statement on the view's connection. */
     abstract <T> T read(Sql<T> reader);
 
+    /** How long its statements wait; null in the caller's transaction: as long as that waits. */
+    @Nullable Waits waits() {
+        return null;
+    }
+
+    /** The answers to changes, in one round trip. */
+    List<List<Row>> apply(List<Change> changes) {
+        return read(c -> Store.apply(c, changes, null, waits()));
+    }
+
     /** Has one change decided. */
     Decision decide(Change change) {
-        return Answers.decision(change,
-                read(c -> Store.apply(c, List.of(change), null, null)).get(0), 0);
+        return Answers.decision(change, apply(List.of(change)).get(0), 0);
     }
 
     @Override
@@ -82,7 +91,7 @@ abstract class Verbs implements Operations {
             return List.of();
         }
         List<Change> changes = requests.stream().map(r -> Change.consume(r)).toList();
-        List<List<Row>> answers = read(c -> Store.apply(c, changes, null, null));
+        List<List<Row>> answers = apply(changes);
         List<Decision> decisions = new ArrayList<>();
         List<Object> outcomes = new ArrayList<>();
         QuotaException first = null;
@@ -105,6 +114,6 @@ abstract class Verbs implements Operations {
     @Override
     public final List<Balance> balances(Scope scope) {
         Objects.requireNonNull(scope, "scope");
-        return read(connection -> Balances.read(connection, scope));
+        return read(connection -> Balances.read(connection, scope, waits()));
     }
 }

@@ -6,6 +6,7 @@ import io.github.pgquota.Combining;
 import io.github.pgquota.Decision;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Request;
+import io.github.pgquota.Timeouts;
 import java.lang.reflect.Field;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.Proxy;
@@ -50,6 +51,7 @@ class WakingTest {
             Connection connection = proxy(Connection.class, (self, method, arguments) ->
                     switch (method.getName()) {
                         case "getAutoCommit" -> true;
+                        case "getNetworkTimeout" -> 1_000;
                         case "prepareStatement" -> statement();
                         case "createArrayOf" -> array((Object[]) arguments[1]);
                         default -> null;
@@ -65,7 +67,11 @@ class WakingTest {
         private PreparedStatement statement() {
             List<Object> bound = new ArrayList<>();
             return proxy(PreparedStatement.class, (self, method, arguments) -> {
-                if (method.getName().equals("executeQuery")) {
+                if (method.getName().startsWith("execute")
+                        || method.getName().equals("getMoreResults")) {
+                    return true;
+                }
+                if (method.getName().equals("getResultSet")) {
                     Object times = bound.get(bound.size() - 2);
                     return answers(times instanceof java.sql.Array many
                             ? (Object[]) many.getArray() : new Object[] {times});
@@ -127,7 +133,8 @@ class WakingTest {
     }
 
     private static Combiner combiner(DataSource dataSource, Combining combining) {
-        return new Combiner(new Database(dataSource, Right.APP), combining, Runnable::run);
+        return new Combiner(new Database(dataSource, Right.APP, null), combining,
+                Waits.of(Timeouts.standard()), Runnable::run);
     }
 
     private static void rounds(int rounds, Combining combining) throws Exception {
