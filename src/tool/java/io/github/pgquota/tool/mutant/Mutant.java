@@ -16,7 +16,8 @@ import org.snakeyaml.engine.v2.api.LoadSettings;
  * @param file the source, from the project's folder on
  * @param old text that occurs in it once
  * @param with what takes its place
- * @param tests classes that should see it, by their simple names; the likeliest first
+ * @param tests what should see it: classes by their simple names, or methods after such a name and
+ *     a dot
  */
 record Mutant(String name, String guard, String file, String old, String with,
         List<String> tests) {

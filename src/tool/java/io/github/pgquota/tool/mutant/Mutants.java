@@ -90,7 +90,7 @@ public final class Mutants implements Callable<Integer> {
             Suite suite = new Suite(tree, server.loginUrl("postgres"));
             Set<String> tests = new LinkedHashSet<>();
             mutants.forEach(m -> tests.addAll(m.tests()));
-            Suite.Result whole = suite.run(classes(tree, tests), LONG_LIMIT,
+            Suite.Result whole = suite.run(tests, LONG_LIMIT,
                     folder.resolve("unchanged.log"));
             if (whole.end() != End.PASSED) {
                 say("the tests fail without a mutant: %s: %s", whole.test(), whole.said());
@@ -116,10 +116,10 @@ public final class Mutants implements Callable<Integer> {
                 tree.migrate(server, "pgquota_mutant");
             }
             Path log = tree.folder().resolve(mutant.name() + ".log");
-            result = suite.run(classes(tree, mutant.tests()), LIMIT, log);
+            result = suite.run(mutant.tests(), LIMIT, log);
             if (result.end() == End.PASSED && !named) {
-                say("%s is not seen by %s: all others now", mutant.name(), mutant.tests());
-                result = suite.run(others(tree, mutant.tests()), LONG_LIMIT, log);
+                say("%s is not seen by %s: all tests now", mutant.name(), mutant.tests());
+                result = suite.run(others(tree), LONG_LIMIT, log);
             }
             verdict = switch (result.end()) {
                 case PASSED -> Verdict.MISSED;
@@ -134,23 +134,10 @@ public final class Mutants implements Callable<Integer> {
                 (System.nanoTime() - start) / 1e9);
     }
 
-    /** Classes of these simple names. */
-    private static List<String> classes(Tree tree, Iterable<String> names) throws IOException {
-        List<String> all = tree.tests();
-        List<String> classes = new ArrayList<>();
-        for (String name : names) {
-            classes.add(all.stream().filter(full -> full.endsWith("." + name)).findAny()
-                    .orElseThrow(() -> new IllegalStateException("there is no test " + name)));
-        }
-        return classes;
-    }
-
-    /** All classes but these, and those that prove nothing. */
-    private static List<String> others(Tree tree, List<String> names) throws IOException {
-        return tree.tests().stream().filter(full -> {
-            String name = full.substring(full.lastIndexOf('.') + 1);
-            return !names.contains(name) && !OF_TEXTS.contains(name) && !name.equals(LINCHECK);
-        }).toList();
+    /** All tests but those that prove nothing. */
+    private static List<String> others(Tree tree) throws IOException {
+        return tree.tests().stream()
+                .filter(name -> !OF_TEXTS.contains(name) && !name.equals(LINCHECK)).toList();
     }
 
     private int report() throws IOException {

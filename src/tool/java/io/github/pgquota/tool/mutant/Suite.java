@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import javax.xml.parsers.DocumentBuilderFactory;
@@ -18,15 +19,25 @@ import org.xml.sax.SAXException;
 final class Suite {
 
     private static final String LAUNCHER = "org.junit.platform.console.ConsoleLauncher";
+    private static final String PACKAGE = "io.github.pgquota";
     private static final String REPORT = "TEST-junit-jupiter.xml";
 
     private final Tree tree;
     private final String server;
+    private volatile @Nullable Process running;
 
     /** @param server where the tests have their databases, in the words of PostgresServer */
     Suite(Tree tree, String server) {
         this.tree = tree;
         this.server = server;
+        Runtime.getRuntime().addShutdownHook(new Thread(this::stop, "stop tests"));
+    }
+
+    private void stop() {
+        Process jvm = running;
+        if (jvm != null) {
+            jvm.destroyForcibly();
+        }
     }
 
     /** How tests ended. */
@@ -41,40 +52,41 @@ final class Suite {
      */
     record Result(End end, int tests, @Nullable String test, @Nullable String said) {}
 
-    /** Runs classes in their order, and what they say goes to a file. */
-    Result run(List<String> classes, Duration limit, Path log)
+    /**
+     * Runs tests, and what they say goes to a file.
+     *
+     * @param tests simple names of classes, and of methods after such a name and a dot
+     */
+    Result run(Collection<String> tests, Duration limit, Path log)
             throws IOException, InterruptedException {
         Path reports = Files.createDirectories(tree.folder().resolve("reports"));
         Files.deleteIfExists(reports.resolve(REPORT));
-        Process jvm = new ProcessBuilder(command(classes, reports))
+        Process jvm = new ProcessBuilder(command(tests, reports))
                 .directory(tree.folder().toFile())
                 .redirectErrorStream(true).redirectOutput(log.toFile()).start();
-        Thread stop = new Thread(jvm::destroyForcibly, "stop tests");
-        Runtime.getRuntime().addShutdownHook(stop);
-        try {
-            if (!jvm.waitFor(limit.toSeconds(), TimeUnit.SECONDS)) {
-                jvm.destroyForcibly().waitFor();
-                return new Result(End.HUNG, 0, null, "after " + limit.toMinutes() + " minutes");
-            }
-            return read(reports.resolve(REPORT), log);
-        } finally {
-            jvm.destroyForcibly();
-            Runtime.getRuntime().removeShutdownHook(stop);
+        running = jvm;
+        if (!jvm.waitFor(limit.toSeconds(), TimeUnit.SECONDS)) {
+            jvm.destroyForcibly().waitFor();
+            return new Result(End.HUNG, 0, null, "after " + limit.toMinutes() + " minutes");
         }
+        return read(reports.resolve(REPORT), log);
     }
 
-    private List<String> command(List<String> classes, Path reports) {
-        // as Maven runs them
+    private List<String> command(Collection<String> tests, Path reports) {
+        // as Maven runs them, but in a JVM that is soon there and soon gone
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-Xmx1g", "-Duser.timezone=Asia/Kathmandu",
+                "-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Duser.timezone=Asia/Kathmandu",
                 "-Dpgquota.test.postgres=" + server,
                 "-Dorg.slf4j.simpleLogger.log.com.zaxxer.hikari=off",
                 "-Dorg.slf4j.simpleLogger.log.org.flywaydb=warn",
                 "-cp", tree.classPath(), LAUNCHER, "execute",
                 "--fail-fast", "--disable-banner", "--details=none",
-                "--reports-dir=" + reports));
-        classes.forEach(name -> command.add("--select-class=" + name));
+                "--reports-dir=" + reports, "--select-package=" + PACKAGE));
+        tests.stream().map(test -> test.replaceFirst("\\..*", "")).distinct()
+                .forEach(name -> command.add("--include-classname=.*\\." + name));
+        tests.forEach(test -> command.add("--include-methodname=.*\\." + (test.contains(".")
+                ? test.replace(".", "#") : test + "#.*")));
         return command;
     }
 
@@ -103,6 +115,9 @@ final class Suite {
                         + test.getAttribute("name").replaceFirst("\\(.*?\\)", "");
                 failed = new Result(End.FAILED, ran, name, line(fault));
             }
+        }
+        if (ran == 0) {
+            throw new IllegalStateException("no tests ran, see " + log);
         }
         return failed == null ? new Result(End.PASSED, ran, null, null) : failed;
     }

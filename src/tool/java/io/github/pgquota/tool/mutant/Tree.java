@@ -59,13 +59,12 @@ final class Tree {
         return classPath;
     }
 
-    /** The simple names of all test classes, with their full ones. */
+    /** The simple names of all test classes. */
     List<String> tests() throws IOException {
-        Path compiled = folder.resolve("target/test-classes");
-        try (Stream<Path> files = Files.walk(compiled)) {
-            return files.map(file -> compiled.relativize(file).toString())
+        try (Stream<Path> files = Files.walk(folder.resolve("target/test-classes"))) {
+            return files.map(file -> file.getFileName().toString())
                     .filter(name -> name.endsWith("Test.class"))
-                    .map(name -> name.replace(".class", "").replace(File.separatorChar, '.'))
+                    .map(name -> name.replace(".class", ""))
                     .sorted().toList();
         }
     }
