@@ -23,7 +23,7 @@ class NamesTest {
         long seed = System.nanoTime();
         System.out.println("NamesTest: seed " + seed);
         Random random = new Random(seed);
-        for (int round = 0; round < 1_000; round++) {
+        for (int round = 0; round < 100; round++) {
             Map<String, Long> amounts = new HashMap<>();
             for (int i = 0; i < 16; i++) {
                 amounts.put(name(random), 1L);
