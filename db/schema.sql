@@ -84,7 +84,7 @@ create type pgquota.leg as (
 );
 
 create domain pgquota.name as text
-  constraint name_check CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\s|\s$'::text)));
+  constraint name_check CHECK (pgquota.is_scope(translate(VALUE, '/'::text, '-'::text)));
 
 create type pgquota.part as (
   du bigint,
@@ -529,6 +529,7 @@ CREATE OR REPLACE FUNCTION pgquota.add_ledger_partitions(p_from timestamp with t
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '200ms'
+ SET "DateStyle" TO 'ISO'
 AS $function$
 declare
   v_month timestamp; -- in UTC
@@ -847,6 +848,7 @@ declare
   s_used bigint[];
   s_held bigint[];
   s_tight boolean[];    -- not all that is asked of it fits, or what is used tells what a refund gives
+  s_full boolean[];     -- the same, if for that something is denied, or less taken than asked
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de int[];
@@ -873,6 +875,7 @@ declare
   v_locked boolean;
   v_expired boolean;
   v_denied boolean;
+  v_less boolean;       -- one takes less than it asked for
   v_partial boolean;    -- of equal calls some are granted and some denied
   v_loud boolean;       -- a threshold may have been reached
   v_tight boolean;
@@ -994,6 +997,8 @@ begin
     v_op := null;
     v_denied := false;
     v_partial := false;
+    v_less := false;
+    s_full := null;
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -1199,6 +1204,7 @@ begin
             end if;
           end loop;
           for g in v_seen.low .. v_seen.high loop
+            v_less := v_less or i_take[v_legs[g].input] < g_du[g];
             g_du[g] := i_take[v_legs[g].input];
           end loop;
         elsif v_verb = 'refund' then
@@ -1270,6 +1276,7 @@ begin
           end if;
         end loop;
       end loop;
+      s_full := case when v_denied or v_less then s_tight end;
       if v_twice then
         -- what is wrong with a request matters less than that its key has an answer
         for i in 1 .. v_n loop
@@ -1383,10 +1390,13 @@ begin
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
-                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held as ok
+                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held
+                                 -- what was denied beside what is taken here is as true as the look
+                                 and (s.was_full is not true or c.used = s.used and c.held = s.held) as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_until, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, de, up, until, room, runs, place)
+          from unnest(s_tenant, s_id, s_used, s_held, s_full, s_du, s_dh, s_de, s_up, s_until, s_room, s_runs,
+                      s_place)
+                 s (tenant, id, used, held, was_full, du, dh, de, up, until, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
         returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
                   c.expiry_at > '-infinity' as ok)
@@ -1649,6 +1659,11 @@ begin
   return query select a.* from unnest(v_answers) a;
   -- What was answered before is answered again.
   if array_remove(v_status, null) && '{ended,replay,same_key}' then
+    -- It may be on this server only, if the wait of its commit for the standby was cancelled: who is told it
+    -- again waits for what is written after it.
+    if current_setting('synchronous_standby_names') <> '' and not pg_is_in_recovery() then
+      perform pg_logical_emit_message(true, 'pgquota', '');
+    end if;
     for i in 1 .. v_n loop
       if v_status[i] = 'ended' then
         v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);
@@ -1892,7 +1907,7 @@ CREATE OR REPLACE FUNCTION pgquota.is_scope(p_scope text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
-RETURN ((p_scope ~ '^[^/[:cntrl:]]{1,128}(/[^/[:cntrl:]]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)\s|\s(/|$)'::text)); -- owner pgquota_owner
+RETURN ((p_scope ~ '^[^/[:cntrl:]]{1,128}(/[^/[:cntrl:]]{1,128}){0,8}$'::text) AND (p_scope !~ '(^|/)[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text) AND (p_scope !~ '[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000](/|$)'::text) AND (octet_length(p_scope) <= 1600)); -- owner pgquota_owner
 grant execute on function pgquota.is_scope(p_scope text) to pgquota_admin;
 
 CREATE OR REPLACE FUNCTION pgquota.is_sorted(p_meter text[])
@@ -2695,7 +2710,7 @@ begin
       into v_name, v_end
       from pg_inherits i
       join pg_class t on t.oid = i.inhrelid
-     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_\d{4}_\d\d$'
+     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_[0-9]{4}_[0-9]{2}$'
      order by t.relname
      limit 1;
     -- a chain is shortened from its beginning, so what lies before must have gone

@@ -34,10 +34,14 @@ create function pgquota.clock() returns timestamptz
   return clock_timestamp();
 
 -- Path of a scope: 1 to 9 segments of 1 to 128 characters, no control characters or surrounding blanks.
+-- The blanks are named, as \s would mean others under another collation. With the longest tenant and meter
+-- so many bytes fit an entry of the index of counters.
 create function pgquota.is_scope(p_scope text) returns boolean
   language sql immutable
   return p_scope ~ '^[^/[:cntrl:]]{1,128}(/[^/[:cntrl:]]{1,128}){0,8}$'
-     and p_scope !~ '(^|/)\s|\s(/|$)';
+     and p_scope !~ '(^|/)[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+     and p_scope !~ '[ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000](/|$)'
+     and octet_length(p_scope) <= 1600;
 
 -- In a CHECK constraint: refuses a kind of window that window_at would answer with nulls.
 create function pgquota.is_per(p_per text) returns boolean
@@ -54,8 +58,8 @@ comment on function pgquota.is_per(text) is
   'Whether a text names a kind of window: lifetime, fixed:SECONDS, aligned:SECONDS (1 second to '
   '366 days), hour, day, week, month, quarter, year';
 
-create domain pgquota.name as text collate "C"
-  check (value ~ '^[^[:cntrl:]]{1,128}$' and value !~ '^\s|\s$');
+-- The same rule as for one segment, but that a name may have slashes.
+create domain pgquota.name as text collate "C" check (pgquota.is_scope(translate(value, '/', '-')));
 create domain pgquota.tally as bigint check (value >= 0);
 create domain pgquota.amount as bigint check (value between 0 and 4611686018427387904);
 
@@ -336,6 +340,7 @@ create function pgquota.add_ledger_partitions(p_from timestamptz, p_months int) 
   language plpgsql security definer
   set search_path = pg_catalog, pg_temp
   set lock_timeout = '200ms'
+  set datestyle = 'ISO' -- with offsets: a caller's style may write a zone that is read as another one
 as $$
 declare
   v_month timestamp; -- in UTC

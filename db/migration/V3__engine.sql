@@ -427,6 +427,7 @@ declare
   s_used bigint[];
   s_held bigint[];
   s_tight boolean[];    -- not all that is asked of it fits, or what is used tells what a refund gives
+  s_full boolean[];     -- the same, if for that something is denied, or less taken than asked
   s_du bigint[];        -- what this call adds
   s_dh bigint[];
   s_de int[];
@@ -453,6 +454,7 @@ declare
   v_locked boolean;
   v_expired boolean;
   v_denied boolean;
+  v_less boolean;       -- one takes less than it asked for
   v_partial boolean;    -- of equal calls some are granted and some denied
   v_loud boolean;       -- a threshold may have been reached
   v_tight boolean;
@@ -574,6 +576,8 @@ begin
     v_op := null;
     v_denied := false;
     v_partial := false;
+    v_less := false;
+    s_full := null;
 
     -- Keys first, counters after: a first answer that filled the counter is then seen as an answer.
     if v_keyed then
@@ -779,6 +783,7 @@ begin
             end if;
           end loop;
           for g in v_seen.low .. v_seen.high loop
+            v_less := v_less or i_take[v_legs[g].input] < g_du[g];
             g_du[g] := i_take[v_legs[g].input];
           end loop;
         elsif v_verb = 'refund' then
@@ -850,6 +855,7 @@ begin
           end if;
         end loop;
       end loop;
+      s_full := case when v_denied or v_less then s_tight end;
       if v_twice then
         -- what is wrong with a request matters less than that its key has an answer
         for i in 1 .. v_n loop
@@ -963,10 +969,13 @@ begin
                  from (select v_locked
                               or c.expiry_at > v_now
                                  and (not s.runs or c.current and c.end_at > pgquota.clock())
-                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held as ok
+                                 and -s.dh <= c.held and s.up <= s.room - c.used - c.held
+                                 -- what was denied beside what is taken here is as true as the look
+                                 and (s.was_full is not true or c.used = s.used and c.held = s.held) as ok
                        offset 0) g)
-          from unnest(s_tenant, s_id, s_du, s_dh, s_de, s_up, s_until, s_room, s_runs, s_place)
-                 s (tenant, id, du, dh, de, up, until, room, runs, place)
+          from unnest(s_tenant, s_id, s_used, s_held, s_full, s_du, s_dh, s_de, s_up, s_until, s_room, s_runs,
+                      s_place)
+                 s (tenant, id, used, held, was_full, du, dh, de, up, until, room, runs, place)
          where s.place > 0 and c.tenant = s.tenant and c.id = s.id
         returning s.place, c.used::bigint, c.held::bigint, c.entries::bigint, c.last_at,
                   c.expiry_at > '-infinity' as ok)
@@ -1229,6 +1238,11 @@ begin
   return query select a.* from unnest(v_answers) a;
   -- What was answered before is answered again.
   if array_remove(v_status, null) && '{ended,replay,same_key}' then
+    -- It may be on this server only, if the wait of its commit for the standby was cancelled: who is told it
+    -- again waits for what is written after it.
+    if current_setting('synchronous_standby_names') <> '' and not pg_is_in_recovery() then
+      perform pg_logical_emit_message(true, 'pgquota', '');
+    end if;
     for i in 1 .. v_n loop
       if v_status[i] = 'ended' then
         v_answers := (select h.answers from pgquota.hold h where h.tenant = p_scope[i] and h.id = p_ref[i]);

@@ -641,7 +641,7 @@ begin
       into v_name, v_end
       from pg_inherits i
       join pg_class t on t.oid = i.inhrelid
-     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_\d{4}_\d\d$'
+     where i.inhparent = 'pgquota.ledger'::regclass and t.relname ~ '^ledger_[0-9]{4}_[0-9]{2}$'
      order by t.relname
      limit 1;
     -- a chain is shortened from its beginning, so what lies before must have gone

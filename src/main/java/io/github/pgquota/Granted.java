@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
  *     {@code settle} the units charged, for {@code refund} those given back
  * @param limits every limit that applied, in the plan's order
  * @param at the database's time of the decision
- * @param operationOrNull the operation's id; null for {@code check}, which changes nothing
+ * @param operationOrNull the operation's id; null if nothing is {@linkplain #isCharged charged}
  * @param replayed whether this is the first answer to a key or the first outcome of a hold, again
  * @param late whether a settlement came after the hold's expiry
  * @param holdOrNull the hold that was opened or changed, if any
@@ -42,13 +42,22 @@ public record Granted(
     /**
      * The operation's id.
      *
-     * @throws IllegalStateException after {@code check}, which is no operation
+     * @throws IllegalStateException if nothing is {@linkplain #isCharged charged}
      */
     public OperationId operation() {
         if (operationOrNull == null) {
-            throw new IllegalStateException("check changes nothing, so there is no operation");
+            throw new IllegalStateException("there is no operation: check changes nothing, and"
+                    + " what is let through while the database is away is charged later");
         }
         return operationOrNull;
+    }
+
+    /**
+     * Whether it is in the database's counters. {@code check} changes nothing; what {@link Away}
+     * lets through is charged later.
+     */
+    public boolean isCharged() {
+        return operationOrNull != null;
     }
 
     /** The hold that was opened, changed or ended, if the verb was about one. */

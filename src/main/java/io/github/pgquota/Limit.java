@@ -164,7 +164,7 @@ public record Limit(
         if (message == null) {
             return;
         }
-        if (message.length() > 1000 || !Names.isStorable(message)) {
+        if (message.codePointCount(0, message.length()) > 1000 || !Names.isStorable(message)) {
             throw new QuotaException.Invalid("message", message,
                     "must have at most 1000 characters, all of which can be stored");
         }

@@ -39,13 +39,18 @@ final class Names {
         if (value.codePointCount(0, value.length()) > LONGEST) {
             return "is longer than 128 characters";
         }
-        if (!value.strip().equals(value)) {
+        if (isBlank(value.codePointAt(0)) || isBlank(value.codePointBefore(value.length()))) {
             return "begins or ends with a blank";
         }
         if (value.codePoints().anyMatch(Names::unstorable)) {
             return "contains a control character or half of a surrogate pair";
         }
         return null;
+    }
+
+    /** A blank of any kind, those that do not break included. */
+    private static boolean isBlank(int c) {
+        return Character.isWhitespace(c) || Character.isSpaceChar(c);
     }
 
     /** Short, printable ASCII, no blank at its ends: what most names are, found out at once. */

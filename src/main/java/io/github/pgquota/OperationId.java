@@ -25,11 +25,15 @@ public record OperationId(String tenant, UUID uuid) {
      */
     public static OperationId parse(String text) {
         int slash = text.indexOf('/');
-        if (slash > 0 && text.length() == slash + 37) {
+        if (slash > 0) {
             try {
-                return new OperationId(
+                OperationId id = new OperationId(
                         text.substring(0, slash), UUID.fromString(text.substring(slash + 1)));
-            } catch (IllegalArgumentException e) {
+                // Java drops digits of a group that has too many, and adds those that are missing
+                if (id.toString().equals(text)) {
+                    return id;
+                }
+            } catch (QuotaException.Invalid | IllegalArgumentException e) {
                 // told below, with the whole text
             }
         }

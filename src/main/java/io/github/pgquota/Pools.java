@@ -31,10 +31,11 @@ public final class Pools {
     /**
      * A pool of connections in autocommit mode. Does not touch the database before it is used.
      *
-     * <p>What the URL does not set itself is set here: {@code connectTimeout} 2 seconds, {@code
-     * loginTimeout} 4, {@code socketTimeout} 10 (let it be longer than the server may need for a
-     * commit), {@code tcpKeepAlive}, and with several hosts {@code targetServerType=primary} and
-     * {@code hostRecheckSeconds} 1.
+     * <p>What the URL does not set itself is set here: {@code connectTimeout} 2 seconds, which is
+     * also how long a host may be silent during the log-in; {@code loginTimeout} 2 and 2 more for
+     * each host; {@code socketTimeout} 10 (let it be longer than the server may need for a commit),
+     * {@code tcpKeepAlive}, and with several hosts {@code targetServerType=primary} and {@code
+     * hostRecheckSeconds} 1.
      *
      * @param url a JDBC URL of PostgreSQL, with one host or several
      * @param size the most connections, 1 to 1000

@@ -55,6 +55,15 @@ public interface Quotas extends Operations, AutoCloseable {
      */
     Operations retrying(Retry policy);
 
+    /**
+     * The verbs, with calls let through while the database is away, as far as the policy says. One
+     * gate serves a whole process; close it before these quotas.
+     *
+     * @throws QuotaException.Invalid if its file is in use, or cannot be read and written
+     * @throws QuotaException.InvalidFile if it holds what was not written by a gate
+     */
+    Away.Gate away(Away policy);
+
     /** The verbs as futures; see {@link #close}. */
     AsyncOperations async();
 

@@ -90,7 +90,7 @@ public record Request(Scope scope, Map<String, Long> amounts, @Nullable String k
 
     static @Nullable String key(@Nullable String key, String field) {
         if (key != null) {
-            if (key.isEmpty() || key.length() > 200) {
+            if (key.isEmpty() || key.codePointCount(0, key.length()) > 200) {
                 throw new QuotaException.Invalid(field, key, "must have 1 to 200 characters");
             }
             if (!Names.isStorable(key)) {

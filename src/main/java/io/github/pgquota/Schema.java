@@ -29,9 +29,11 @@ public final class Schema {
 
     /**
      * Brings an empty, current or older schema to this library's version. Any number of processes
-     * may do so at once, also while others work. Needs Flyway on the class path: {@code
-     * flyway-core} and {@code flyway-database-postgresql}.
+     * may do so at once, also while others work: those wait for each script's work, and no longer
+     * than 0.2 seconds at a time for what the script waits for itself. It tries for half a minute.
+     * Needs Flyway on the class path: {@code flyway-core} and {@code flyway-database-postgresql}.
      *
+     * @throws QuotaException.Unavailable if a transaction that stays open keeps it from a table
      * @throws QuotaException.SchemaMismatch if the schema is newer than this library
      * @throws QuotaException.MissingLibrary without Flyway; see {@link #print}
      * @throws QuotaException.Forbidden without CREATE on the database, and CREATEROLE or membership

@@ -1,15 +1,19 @@
 package io.github.pgquota;
 
+import java.nio.charset.StandardCharsets;
+
 /**
  * Who uses: a path that starts with the tenant, such as {@code acme/search/alice}. The tenant is
  * level 0; there are at most 8 levels below it. A segment has 1 to 128 characters, no slash,
- * control character or surrounding blank. Immutable.
+ * control character or surrounding blank; all of it has at most 1600 bytes in UTF-8. Immutable.
  *
  * @param path the segments, joined by slashes
  */
 public record Scope(String path) {
 
     private static final int DEEPEST = 8;
+    /** With the longest tenant and meter it fits an entry of the database's index of counters. */
+    private static final int MOST_BYTES = 1600;
 
     /** @throws QuotaException.Invalid if the path is not a scope */
     public Scope {
@@ -20,6 +24,10 @@ public record Scope(String path) {
         if (levels > DEEPEST) {
             throw new QuotaException.Invalid("scope", path,
                     "has more than 8 levels below the tenant");
+        }
+        if (path.length() > MOST_BYTES / 3
+                && path.getBytes(StandardCharsets.UTF_8).length > MOST_BYTES) {
+            throw new QuotaException.Invalid("scope", path, "has more than 1600 bytes in UTF-8");
         }
         int from = 0;
         for (int level = 0; level <= levels; level++) {

@@ -67,28 +67,28 @@ public sealed interface Window {
      * @throws QuotaException.Invalid if it is something else
      */
     static Window parse(String text) {
-        int colon = text.indexOf(':');
         try {
-            if (colon > 0) {
-                Duration length = Duration.ofSeconds(Long.parseLong(text.substring(colon + 1)));
-                switch (text.substring(0, colon)) {
-                    case "fixed":
-                        return fixed(length);
-                    case "aligned":
-                        return aligned(length);
-                    default:
-                }
-            } else if (text.equals("lifetime")) {
-                return lifetime();
-            } else {
-                return new Calendar(Unit.valueOf(text.toUpperCase(Locale.ROOT)));
+            Window window = read(text);
+            // Java reads more as a number or a constant than text() writes
+            if (window.text().equals(text)) {
+                return window;
             }
-        } catch (IllegalArgumentException | ArithmeticException e) {
+        } catch (QuotaException.Invalid | IllegalArgumentException | ArithmeticException e) {
             // told below, with the whole text
         }
         throw new QuotaException.Invalid("window", text,
                 "must be lifetime, hour, day, week, month, quarter, year, fixed:SECONDS or "
-                + "aligned:SECONDS");
+                + "aligned:SECONDS, from 1 second to 366 days");
+    }
+
+    private static Window read(String text) {
+        int colon = text.indexOf(':');
+        if (colon < 0) {
+            return text.equals("lifetime") ? lifetime()
+                    : new Calendar(Unit.valueOf(text.toUpperCase(Locale.ROOT)));
+        }
+        Duration length = Duration.ofSeconds(Long.parseLong(text.substring(colon + 1)));
+        return text.startsWith("fixed") ? fixed(length) : aligned(length);
     }
 
     /** Its name in the database and in plan files. */

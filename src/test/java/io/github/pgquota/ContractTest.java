@@ -1,5 +1,6 @@
 package io.github.pgquota;
 
+import java.io.IOException;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
@@ -21,10 +22,10 @@ abstract class ContractTest implements ChargeContract, LimitContract, HoldContra
     private Operations quotas;
 
     /** The verbs on the way under test; closed in the end, if they can be. */
-    abstract Operations operations(World world);
+    abstract Operations operations(World world) throws IOException;
 
     @BeforeAll
-    void open() {
+    void open() throws IOException {
         world = World.create();
         quotas = operations(world);
     }

@@ -296,6 +296,33 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme/a/u 2 0", "acme/b/v 2 0", "acme/c/w 2 0");
     }
 
+    /** A denial, and how much was left, are as true as what the list took before them. */
+    @ParameterizedTest
+    @CsvSource({"commit, true", "rollback, false"})
+    void listWhileSomethingIsGivenBack(String how, boolean second) throws Exception {
+        start(USER);
+        OperationId first = world.quotas().consume(ask(3)).orThrow().operation();
+        sessions.one().refund(first, Map.of(), null);
+        var waiting = sessions.two(q -> q.consumeAll(List.of(ask(2), ask(2))));
+        end(how);
+        List<Decision> answers = waiting.answer();
+        assertGranted(answers.get(0), true);
+        assertGranted(answers.get(1), second);
+        assertThat(counters()).containsExactly(second ? "acme/a/u 4 0" : "acme/a/u 5 0");
+        assertThat(answers.get(1).limits().get(0).balance().used()).isEqualTo(second ? 4 : 5);
+    }
+
+    @Test
+    void upToWhileSomethingIsGivenBack() throws Exception {
+        start(USER);
+        OperationId first = world.quotas().consume(ask(3)).orThrow().operation();
+        sessions.one().refund(first, Map.of(), null);
+        var waiting = sessions.two(q -> q.consumeUpTo(ask(4)));
+        sessions.commit();
+        assertThat(waiting.answer().granted()).isEqualTo(Map.of("requests", 4L));
+        assertThat(counters()).containsExactly("acme/a/u 4 0");
+    }
+
     // Windows
 
     @ParameterizedTest

@@ -185,6 +185,7 @@ class PlanFileTest {
                 Files.writeString(folder.resolve("deep.yaml"), "[".repeat(100_000)),
                 Files.writeString(folder.resolve("deeper.yaml"), "a: {b: ".repeat(50_000)),
                 Files.writeString(folder.resolve("large.yaml"), "# ".repeat(6_000_000)),
+                Files.writeString(folder.resolve("escape.yaml"), "a: \"\\x\""),
                 Files.writeString(folder.resolve("bomb.yaml"), "a: &a [x, x]\nb: &b [*a, *a]\nc: "
                 + "[*b, *b]"));
         for (Path path : hostile) {

@@ -43,7 +43,7 @@ class PoolsTest {
                 "jdbc:postgresql://a/b?ssl=true&socketTimeout=60"
                         + "&connectTimeout=2&loginTimeout=4&tcpKeepAlive=true");
         assertThat(url("jdbc:postgresql://a:1,b:2/c")).isEqualTo("jdbc:postgresql://a:1,b:2/c"
-                + "?connectTimeout=2&hostRecheckSeconds=1&loginTimeout=4&socketTimeout=10"
+                + "?connectTimeout=2&hostRecheckSeconds=1&loginTimeout=6&socketTimeout=10"
                 + "&targetServerType=primary&tcpKeepAlive=true");
         assertThat(url("jdbc:postgresql://a,b/c?targetServerType=any"))
                 .contains("=any").doesNotContain("=primary");

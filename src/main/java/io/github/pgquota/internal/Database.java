@@ -71,7 +71,9 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
                 statement.execute("set local lock_timeout = " + timeouts.lock().toMillis());
             }
             T result = work.on(connection);
+            connection.clearWarnings();
             connection.commit();
+            SqlStates.replicated(connection.getWarnings());
             return result;
         } catch (SQLException | RuntimeException | Error e) {
             rollback(connection, e);

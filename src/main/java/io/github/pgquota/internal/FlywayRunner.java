@@ -1,13 +1,28 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.QuotaException;
+import java.sql.SQLException;
+import java.sql.Statement;
 import java.util.Objects;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
 import org.flywaydb.core.Flyway;
 import org.flywaydb.core.api.FlywayException;
+import org.flywaydb.core.api.callback.Callback;
+import org.flywaydb.core.api.callback.Context;
+import org.flywaydb.core.api.callback.Event;
 import org.flywaydb.database.postgresql.PostgreSQLDatabaseType;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** All that the library has to do with Flyway, which is optional on the class path. */
 final class FlywayRunner {
+
+    private static final Logger LOG = LoggerFactory.getLogger(FlywayRunner.class);
+
+    /** With a second between them: about half a minute. */
+    private static final int ATTEMPTS = 25;
 
     private FlywayRunner() {}
 
@@ -19,10 +34,20 @@ final class FlywayRunner {
     static void run(DataSource dataSource, int found) {
         // without it Flyway says only that it does not support the database
         Objects.requireNonNull(PostgreSQLDatabaseType.class);
-        try {
-            flyway(dataSource, found).migrate();
-        } catch (FlywayException e) {
-            throw SqlStates.between(e, Right.MIGRATE);
+        for (int attempt = 1; ; attempt++) {
+            try {
+                flyway(dataSource, found).migrate();
+                return;
+            } catch (FlywayException e) {
+                RuntimeException told = SqlStates.between(e, Right.MIGRATE);
+                if (!(told instanceof QuotaException.Unavailable) || attempt == ATTEMPTS
+                        || Thread.currentThread().isInterrupted()) {
+                    throw told;
+                }
+                LOG.info("attempt {} of {}, the next one in a second: {}", attempt, ATTEMPTS,
+                        told.getMessage());
+                LockSupport.parkNanos(TimeUnit.SECONDS.toNanos(1));
+            }
         }
     }
 
@@ -39,6 +64,42 @@ final class FlywayRunner {
                 // any number of processes wait for their turn; each finds less to do
                 .lockRetryCount(-1)
                 .cleanDisabled(true)
+                .callbacks(new ShortLocks())
                 .load();
+    }
+
+    /**
+     * Lets a script wait for a lock only shortly: whoever comes after it waits behind it, so one that
+     * waited for somebody's long transaction would stop everybody. And no limit of a pool's to
+     * statements ends one that has its locks and builds an index.
+     */
+    private static final class ShortLocks implements Callback {
+
+        private static final String SETTINGS =
+                "set local lock_timeout = '200ms'; set local statement_timeout = 0";
+
+        @Override
+        public boolean supports(Event event, Context context) {
+            return event == Event.BEFORE_EACH_MIGRATE;
+        }
+
+        @Override
+        public boolean canHandleInTransaction(Event event, Context context) {
+            return true;
+        }
+
+        @Override
+        public void handle(Event event, Context context) {
+            try (Statement statement = context.getConnection().createStatement()) {
+                statement.execute(SETTINGS);
+            } catch (SQLException e) {
+                throw new FlywayException(e);
+            }
+        }
+
+        @Override
+        public String getCallbackName() {
+            return "pgquota";
+        }
     }
 }

@@ -6,12 +6,15 @@ import com.zaxxer.hikari.SQLExceptionOverride;
 import io.github.pgquota.Pools;
 import io.github.pgquota.QuotaException;
 import java.io.PrintWriter;
+import java.net.SocketTimeoutException;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
 import java.util.logging.Logger;
+import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /** All that the library has to do with HikariCP, which is optional on the class path. */
@@ -24,7 +27,7 @@ public final class HikariPools {
         HikariConfig config = new HikariConfig();
         config.setPoolName("pgquota");
         // Not setJdbcUrl: with that HikariCP sets the log-in timeout of the whole JVM.
-        config.setDataSourceClassName(driver());
+        config.setDataSourceClassName(source());
         config.addDataSourceProperty("URL", withDefaults(url));
         config.setUsername(user);
         config.setPassword(password);
@@ -35,13 +38,16 @@ public final class HikariPools {
         config.setMaxLifetime(Duration.ofMinutes(10).toMillis());
         // an application may start before its database does
         config.setInitializationFailTimeout(-1);
-        config.setExceptionOverride(new Eviction());
-        return new Hikari(new HikariDataSource(config));
+        Eviction eviction = new Eviction();
+        config.setExceptionOverride(eviction);
+        HikariDataSource pool = new HikariDataSource(config);
+        eviction.pool = pool;
+        return new Hikari(pool);
     }
 
-    private static String driver() {
+    private static String source() {
         try {
-            return PGSimpleDataSource.class.getName();
+            return Source.class.getName();
         } catch (NoClassDefFoundError e) {
             throw new QuotaException.MissingLibrary("org.postgresql:postgresql",
                     "it is the driver, which the library leaves to the application", e);
@@ -53,13 +59,13 @@ public final class HikariPools {
      * commit then seems to have succeeded there.
      */
     static String withDefaults(String url) {
+        int hosts = url.replaceFirst("^jdbc:postgresql:(//([^/?]*))?.*", "$2").split(",").length;
         Map<String, String> defaults = new TreeMap<>(Map.of(
                 "connectTimeout", "2",
-                "loginTimeout", "4",
+                "loginTimeout", Integer.toString(2 + 2 * hosts),
                 "socketTimeout", "10",
                 "tcpKeepAlive", "true"));
-        String hosts = url.replaceFirst("^jdbc:postgresql:(//([^/?]*))?.*", "$2");
-        if (hosts.contains(",")) {
+        if (hosts > 1) {
             defaults.put("targetServerType", "primary");
             defaults.put("hostRecheckSeconds", "1");
         }
@@ -74,10 +80,55 @@ public final class HikariPools {
         return full.toString();
     }
 
-    /** A server that has become a standby answers every write with an error, for ever. */
+    /**
+     * A host that takes connections and is silent, as a primary is whose machine hangs, must not use
+     * up the time of a log-in: the next host is the new primary. The driver lets it wait as long as
+     * for an answer, so the time for answers is set after the log-in. Public for HikariCP.
+     */
+    public static final class Source extends PGSimpleDataSource {
+
+        private static final long serialVersionUID = 1L;
+
+        private int answerMillis;
+
+        @Override
+        public void setURL(String url) {
+            super.setURL(url);
+            int answer = getSocketTimeout();
+            answerMillis = (int) TimeUnit.SECONDS.toMillis(answer);
+            setSocketTimeout(answer == 0 ? getConnectTimeout()
+                    : Math.min(answer, getConnectTimeout()));
+        }
+
+        @Override
+        public Connection getConnection(String user, String password) throws SQLException {
+            Connection connection = super.getConnection(user, password);
+            connection.setNetworkTimeout(Runnable::run, answerMillis);
+            return connection;
+        }
+
+        /** HikariCP would set what a caller waits for a connection: too short for two hosts. */
+        @Override
+        public void setLoginTimeout(int seconds) {
+            return;
+        }
+    }
+
+    /**
+     * A server that has become a standby answers every write with an error, for ever. And where one
+     * connection got no answer in time the others would not either: callers would find them out one
+     * by one, a second for each.
+     */
     private static final class Eviction implements SQLExceptionOverride {
+
+        private volatile @Nullable HikariDataSource pool;
+
         @java.lang.Override // beside the interface's own type of that name
         public Override adjudicate(SQLException e) {
+            HikariDataSource all = pool;
+            if (all != null && e.getCause() instanceof SocketTimeoutException) {
+                all.getHikariPoolMXBean().softEvictConnections();
+            }
             return SqlStates.isReadOnly(e) ? Override.MUST_EVICT : Override.CONTINUE_EVICT;
         }
     }

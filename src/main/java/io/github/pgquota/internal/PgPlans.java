@@ -74,8 +74,8 @@ final class PgPlans implements Plans {
 
     PgPlans(Database database, @Nullable String who, @Nullable String why) {
         this.database = database;
-        this.who = who;
-        this.why = why;
+        this.who = who == null ? null : Store.storable("who", who);
+        this.why = why == null ? null : Store.storable("why", why);
     }
 
     @Override
@@ -90,12 +90,13 @@ final class PgPlans implements Plans {
 
     @Override
     public Optional<Plan> plan(String name) {
-        return change(sql -> plan(sql, name));
+        return change(sql -> plan(sql, Store.storable("plan", name)));
     }
 
     @Override
     public void defaultPlan(@Nullable String plan) {
-        change(sql -> sql.update(SETTING).set(SETTING.DEFAULT_PLAN, plan).execute());
+        change(sql -> sql.update(SETTING).set(SETTING.DEFAULT_PLAN,
+                plan == null ? null : Store.storable("plan", plan)).execute());
     }
 
     @Override
@@ -106,7 +107,7 @@ final class PgPlans implements Plans {
     @Override
     public void assign(String tenant, @Nullable String plan, Usage usage) {
         change(sql -> {
-            set(sql, tenant, TENANT.PLAN, plan);
+            set(sql, tenant, TENANT.PLAN, plan == null ? null : Store.storable("plan", plan));
             return usage == Usage.KEEP ? List.of() : reset(sql, Scope.of(tenant), false);
         });
     }
@@ -308,7 +309,7 @@ final class PgPlans implements Plans {
                 .set(ADJUSTMENT.UNTIL_AT, until == null
                         ? DSL.defaultValue(ADJUSTMENT.UNTIL_AT)
                         : DSL.val(time(until)))
-                .set(ADJUSTMENT.REASON, reason)
+                .set(ADJUSTMENT.REASON, reason == null ? null : Store.storable("reason", reason))
                 .returning(ADJUSTMENT.ID)
                 .fetchSingle()
                 .getId();

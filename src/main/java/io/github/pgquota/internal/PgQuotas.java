@@ -1,6 +1,7 @@
 package io.github.pgquota.internal;
 
 import io.github.pgquota.AsyncOperations;
+import io.github.pgquota.Away;
 import io.github.pgquota.Combining;
 import io.github.pgquota.Decision;
 import io.github.pgquota.Operations;
@@ -73,6 +74,11 @@ public final class PgQuotas extends Verbs implements Quotas {
     @Override
     public Operations retrying(Retry policy) {
         return new Retrying(this, Objects.requireNonNull(policy, "policy"));
+    }
+
+    @Override
+    public Away.Gate away(Away policy) {
+        return new AwayGate(this, Objects.requireNonNull(policy, "policy"));
     }
 
     @Override

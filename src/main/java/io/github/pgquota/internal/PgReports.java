@@ -133,7 +133,7 @@ final class PgReports implements Reports {
     /** The ends of time are the database's infinities, so that "everything" can be asked for. */
     private static @Nullable Object bound(Object value) {
         if (!(value instanceof Instant instant)) {
-            return value;
+            return value instanceof String tenant ? Store.storable("tenant", tenant) : value;
         }
         return instant.equals(Instant.MAX) ? OffsetDateTime.MAX
                 : instant.equals(Instant.MIN) ? OffsetDateTime.MIN

@@ -14,6 +14,7 @@ import java.time.OffsetDateTime;
 import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -99,18 +100,21 @@ public record PlanFile(
         }
 
         private Plan plan(String name, Yaml node, String path) {
-            Plan plan = valid(node, path, () -> Plan.named(name));
+            valid(node, path, () -> Plan.named(name));
             Yaml limits = map(node, path, PLAN).get("limits");
             if (limits == null) {
                 throw wrong(node, path + ".limits",
                         "is missing; write [] for a plan without limits");
             }
+            Map<String, Limit> all = new LinkedHashMap<>();
             for (Item item : list(limits, path + ".limits")) {
                 Limit limit = limit(item.node(), item.path());
-                Plan before = plan;
-                plan = valid(item.node(), item.path() + ".name", () -> before.limit(limit));
+                if (all.put(limit.name(), limit) != null) {
+                    throw wrong(item.node(), item.path() + ".name", "limit \"" + limit.name()
+                            + "\" stands twice in plan " + name);
+                }
             }
-            return plan;
+            return new Plan(name, List.copyOf(all.values()));
         }
 
         private Limit limit(Yaml node, String path) {
@@ -277,7 +281,7 @@ public record PlanFile(
             if (!(node.value() instanceof String text) || node.isNothing()) {
                 throw wrong(node, path, "must be a text");
             }
-            return text;
+            return valid(node, path, () -> Store.storable(path, text));
         }
 
         private boolean truth(Yaml node, String path) {
@@ -340,7 +344,7 @@ public record PlanFile(
             if (!(node.value() instanceof Map<?, ?> values)) {
                 throw wrong(node, path.isEmpty() ? "file" : path, "must be a map, of field: value");
             }
-            Map<String, Yaml> fields = new java.util.LinkedHashMap<>();
+            Map<String, Yaml> fields = new LinkedHashMap<>();
             values.forEach((key, value) -> fields.put((String) key, (Yaml) value));
             fields.forEach((key, value) -> {
                 lines.put(join(path, key), value.line());

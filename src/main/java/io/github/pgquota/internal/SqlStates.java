@@ -2,10 +2,12 @@ package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
+import java.sql.SQLWarning;
 import java.util.stream.Stream;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
+import org.postgresql.util.PSQLWarning;
 import org.postgresql.util.ServerErrorMessage;
 
 /** What an SQLSTATE means: the only place that knows them. Never looks at a message's text. */
@@ -38,6 +40,32 @@ final class SqlStates {
         return is(e, "25006");
     }
 
+    /**
+     * What committed here, but perhaps not on the standby: somebody cancelled the wait for it. Then
+     * the statement succeeds, with this warning; a fail-over may lose it. Other warnings of that
+     * state are told apart by the server's routine, which is no text for people.
+     */
+    private static boolean isNotReplicated(SQLException e) {
+        return e instanceof PSQLWarning warning && is(e, "01000") && "SyncRepWaitForLSN".equals(
+                warning.getServerErrorMessage().getRoutine());
+    }
+
+    /** Throws the warning that a commit's wait for the standby was cancelled, if it is among these. */
+    static void replicated(@Nullable SQLWarning first) throws SQLWarning {
+        for (SQLWarning w = first; w != null; w = w.getNextWarning()) {
+            if (isNotReplicated(w)) {
+                throw w;
+            }
+        }
+    }
+
+    /** Whether it is the database that cannot be had, and not just what was asked of it. */
+    static boolean isAway(QuotaException.Unavailable e) {
+        String state = e.sqlState();
+        return state.isEmpty() || state.equals("25006")
+                || Stream.of("08", "53", "57P", "58").anyMatch(state::startsWith);
+    }
+
     /** No connection could be had, so nothing was sent. */
     static QuotaException noConnection(SQLException e) {
         String state = state(e);
@@ -58,11 +86,19 @@ final class SqlStates {
         return refused(e, needs);
     }
 
-    /** A right was missing, as a library between the database and us tells below its own words. */
+    /**
+     * A right was missing, or another transaction in the way, as a library between the database and
+     * us tells below its own words.
+     */
     static RuntimeException between(RuntimeException e, Right needs) {
         for (Throwable t = e; t != null; t = t.getCause()) {
             if (t instanceof SQLException cause && isForbidden(cause)) {
                 return refused(cause, needs);
+            }
+            if (t instanceof SQLException cause && (isLocked(cause) || isRetry(cause))) {
+                return new QuotaException.Unavailable("another transaction keeps the schema from "
+                        + "being changed (" + state(cause) + "): end it, if it stays open, and "
+                        + "try again; pg_stat_activity tells whose it is", state(cause), e);
             }
         }
         return e;
@@ -83,6 +119,9 @@ final class SqlStates {
         if (isReadOnly(e)) {
             return new QuotaException.Invalid("transaction", state(e),
                     "is read-only: nothing can be charged in it");
+        }
+        if (isNotReplicated(e)) {
+            return new QuotaException.OutcomeUnknown(state(e), e); // the connection autocommits
         }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
@@ -146,7 +185,15 @@ final class SqlStates {
      * what some poolers and distributed servers say then.
      */
     private static boolean lostOnTheWay(SQLException e) {
-        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty();
+        return state(e).startsWith("08") || is(e, "57P01", "57P02", "XX000") || state(e).isEmpty()
+                || endsTheSession(e) || isNotReplicated(e);
+    }
+
+    /** A server that panics tells the state of what stopped it, such as a disk that is full. */
+    private static boolean endsTheSession(SQLException e) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        return said != null && ("PANIC".equals(said.getSeverity())
+                || "FATAL".equals(said.getSeverity()));
     }
 
     private static boolean is(SQLException e, String... states) {

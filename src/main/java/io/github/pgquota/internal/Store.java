@@ -1,5 +1,7 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.QuotaException;
+import java.nio.charset.StandardCharsets;
 import java.sql.Array;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -43,12 +45,24 @@ final class Store {
     }
 
     /**
+     * A text that nothing else has checked. The driver would write a question mark for half of a
+     * surrogate pair: another text.
+     */
+    static String storable(String field, String text) {
+        if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
+            throw new QuotaException.Invalid(field, text, "contains half of a surrogate pair");
+        }
+        return text;
+    }
+
+    /**
      * The answers to the changes, in their order; an answer is a row for each limit, at least one,
      * in the order of the plan. A change that stands for several equal calls may have two answers:
      * one for those that are granted, and one for the rest.
      *
      * @param times how many calls each change stands for; null for one each
      * @param waits null in the caller's transaction: as that has them
+     * @throws SQLException also when all went well, but for the wait for the standby
      */
     static List<List<Row>> apply(
             Connection connection, List<Change> changes, int @Nullable [] times,
@@ -78,6 +92,7 @@ final class Store {
                     answers.get(row.change() - 1).add(row);
                 }
             }
+            SqlStates.replicated(statement.getWarnings());
             answers.forEach(rows -> rows.sort(PLAN_ORDER));
             return answers;
         }

@@ -81,34 +81,30 @@ record Yaml(int line, Object value, boolean plain) {
 
         private final String file;
         private final Iterator<Event> events;
+        private int line;
 
         Parser(String file, String text) {
             this.file = file;
-            LoadSettings settings = LoadSettings.builder().setCodePointLimit(LARGEST).build();
+            // The parser copies what it has of a token whenever it fills its buffer: one of 10 MB
+            // would be copied ten thousand times with a small one.
+            LoadSettings settings = LoadSettings.builder().setCodePointLimit(LARGEST)
+                    .setBufferSize(Math.max(1024, text.length() / 8)).build();
             this.events = new Parse(settings).parseString(text).iterator();
         }
 
         Yaml document() {
-            try {
-                next(); // the stream begins
-                Event start = next();
-                if (start.getEventId() == Event.ID.StreamEnd) {
-                    throw wrong(1, "is empty");
-                }
-                Yaml root = node(next(), 0);
-                next(); // the document ends
-                Event end = next();
-                if (end.getEventId() != Event.ID.StreamEnd) {
-                    throw wrong(line(end), "has more than one document");
-                }
-                return root;
-            } catch (MarkedYamlEngineException e) {
-                int line = e.getProblemMark().map(Mark::getLine).orElse(-1) + 1;
-                throw new QuotaException.InvalidFile(file, line, "file", e.getProblem(), e);
-            } catch (YamlEngineException e) {
-                throw new QuotaException.InvalidFile(file, 0, "file",
-                        String.valueOf(e.getMessage()), e);
+            next(); // the stream begins
+            Event start = next();
+            if (start.getEventId() == Event.ID.StreamEnd) {
+                throw wrong(1, "is empty");
             }
+            Yaml root = node(next(), 0);
+            next(); // the document ends
+            Event end = next();
+            if (end.getEventId() != Event.ID.StreamEnd) {
+                throw wrong(line(end), "has more than one document");
+            }
+            return root;
         }
 
         private Yaml node(Event event, int depth) {
@@ -153,7 +149,21 @@ record Yaml(int line, Object value, boolean plain) {
         }
 
         private Event next() {
-            return events.next();
+            try {
+                Event event = events.next();
+                line = line(event);
+                return event;
+            } catch (MarkedYamlEngineException e) {
+                int at = e.getProblemMark().map(Mark::getLine).orElse(-1) + 1;
+                throw new QuotaException.InvalidFile(file, at, "file", e.getProblem(), e);
+            } catch (YamlEngineException e) {
+                throw new QuotaException.InvalidFile(file, 0, "file",
+                        String.valueOf(e.getMessage()), e);
+            } catch (IllegalArgumentException e) {
+                // what the parser lets through of its own conversions: "\x" without digits
+                throw new QuotaException.InvalidFile(file, line, "file",
+                        "has a wrong escape (\\) here or below (" + e.getMessage() + ")", e);
+            }
         }
 
         private static int line(Event event) {

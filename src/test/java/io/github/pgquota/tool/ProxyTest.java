@@ -37,6 +37,24 @@ class ProxyTest {
         }
     }
 
+    @Test
+    void bytesComeNoFasterThanTheyMay() throws Exception {
+        try (ServerSocket echo = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
+                Proxy proxy = Proxy.to("127.0.0.1", echo.getLocalPort());
+                Socket client = new Socket("127.0.0.1", proxy.port());
+                Socket server = echo.accept()) {
+            proxy.throttle(10_000);
+            long begin = System.nanoTime();
+            client.getOutputStream().write(new byte[1_000]);
+            assertThat(server.getInputStream().readNBytes(1_000)).hasSize(1_000);
+            server.getOutputStream().write(new byte[1_000]);
+            assertThat(client.getInputStream().readNBytes(1_000)).hasSize(1_000);
+            assertThat(System.nanoTime() - begin).isGreaterThanOrEqualTo(200_000_000);
+            proxy.throttle(0);
+            assertThat(roundTrip(client, server, 1)).isOne();
+        }
+    }
+
     private static int roundTrip(Socket client, Socket server, int number) throws Exception {
         OutputStream out = client.getOutputStream();
         out.write(number);

@@ -24,7 +24,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A bad network between a client and a PostgreSQL server: forwards on a local port, counts round
- * trips and connections, delays, and loses requests or replies. It reads the protocol, so a lost
+ * trips and connections, delays, throttles, and loses requests or replies. It reads the protocol, so a lost
  * reply is lost after the server has finished the request.
  *
  * <pre>{@code
@@ -52,6 +52,7 @@ public final class Proxy implements AutoCloseable {
     private final AtomicInteger repliesToLose = new AtomicInteger();
     private final AtomicInteger requestsToLose = new AtomicInteger();
     private volatile long delayNanos;
+    private volatile long nanosPerByte;
 
     private Proxy(String host, int port, boolean postgres) throws IOException {
         this.host = host;
@@ -99,6 +100,11 @@ public final class Proxy implements AutoCloseable {
     /** From now on everything takes that much longer, each way. */
     public void delay(Duration eachWay) {
         delayNanos = eachWay.toNanos();
+    }
+
+    /** From now on no more than that comes through a connection, each way; 0: as much as can. */
+    public void throttle(int bytesPerSecond) {
+        nanosPerByte = bytesPerSecond == 0 ? 0 : TimeUnit.SECONDS.toNanos(1) / bytesPerSecond;
     }
 
     /** The next n requests are executed, and cut off before their replies come through. */
@@ -259,6 +265,7 @@ public final class Proxy implements AutoCloseable {
                 Parcel parcel = parcels.poll(1, TimeUnit.SECONDS);
                 while (parcel != null) {
                     await(parcel.due());
+                    await(System.nanoTime() + nanosPerByte * parcel.body().length);
                     write(parcel);
                     parcel = parcels.poll();
                 }

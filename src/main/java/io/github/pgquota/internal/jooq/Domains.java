@@ -35,7 +35,7 @@ public class Domains {
           schema()
         , DSL.name("name")
         , SQLDataType.CLOB
-        , Internal.createCheck(null, null, "CHECK (((VALUE ~ '^[^[:cntrl:]]{1,128}$'::text) AND (VALUE !~ '^\\s|\\s$'::text)))")
+        , Internal.createCheck(null, null, "CHECK (pgquota.is_scope(translate(VALUE, '/'::text, '-'::text)))")
     );
 
     /**

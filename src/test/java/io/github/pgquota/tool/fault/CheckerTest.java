@@ -20,37 +20,67 @@ class CheckerTest {
         SEEDS.put(check, new String[] {change, undo});
     }
 
+    /** A change of a table as a whole. */
+    private static void seedTable(String check, String table, String change) {
+        seed(check, "create table history.was as select * from " + table + "; " + change,
+                "truncate " + table + "; insert into " + table + " select * from history.was;"
+                + " drop table history.was");
+    }
+
     private static final String SOME_CHARGE =
             "(select l.tenant, l.operation from pgquota.ledger l where l.verb = 'consume'"
             + " and l.tenant <> 'probe' order by l.operation limit 1)";
     private static final String ADD_ANSWER = "insert into history.asked select 'x', call, verb,"
-            + " tenant, scope, key, ref, ttl, amounts from history.asked where (process, call) in"
-            + " (select process, call from history.granted where %1$s limit 1);"
-            + " insert into history.told select 'x', call, outcome, %2$s, false"
-            + " from history.told where (process, call) in"
+            + " tenant, scope, key, ref, ttl, amounts, at + interval '1 h' from history.asked where"
+            + " (process, call) in (select process, call from history.granted where %1$s limit 1);"
+            + " insert into history.told select 'x', call, '%2$s', gen_random_uuid(), false,"
+            + " at + interval '1 h' from history.told where (process, call) in"
             + " (select process, call from history.granted where %1$s limit 1)";
     private static final String DROP_ANSWER =
             "delete from history.asked where process = 'x'; delete from history.told where"
             + " process = 'x'; delete from history.part where process = 'x'";
+    private static final String CROSSED = "(process, call) in (select process, call from"
+            + " history.part where crossed <> '{}') and not replayed";
+    private static final String DENIED = " where (process, call) in (select process, call from"
+            + " history.told where outcome = 'denied')";
 
     static {
+        answers();
+        counters();
+        keysAndHolds();
+        thresholds();
+    }
+
+    private static void answers() {
         seed("broken_promises: errors that nobody should be told",
-                "insert into history.told values ('x', 1, 'ERROR of mine', null, false)",
+                "insert into history.told values ('x', 1, 'ERROR of mine', null, false, now())",
                 DROP_ANSWER);
-        seed("over_grants: answers above the capacity that they tell",
-                "create table history.was as select * from history.part;"
-                + " update history.part set used = capacity + 1 where mode = 'ENFORCE'"
-                + " and capacity is not null and granted > 0",
-                "truncate history.part; insert into history.part select * from history.was;"
-                + " drop table history.was");
+        seed("broken_promises: granted, but not what was asked for",
+                "update history.part set granted = granted + 1",
+                "update history.part set granted = granted - 1");
+        seedTable("over_grants: answers above the capacity that they tell", "history.part",
+                "update history.part set used = capacity + 1 where mode = 'ENFORCE'"
+                + " and capacity is not null and granted > 0");
         seed("over_grants: counters above every capacity that was in force",
                 "update pgquota.counter set used = used + 1000000 where tenant = 'acme'",
                 "update pgquota.counter set used = used - 1000000 where tenant = 'acme'");
+        seedTable("broken_promises: denied, though all of it fits by the denial's own figures",
+                "history.part", "update history.part set used = 0, held = 0, capacity = 1000"
+                + DENIED);
+        seedTable("broken_promises: denied, though by the ledger and the holds there was room"
+                + " all the time", "history.part", "update history.part set used = 1000000,"
+                + " capacity = 1000000" + DENIED);
+    }
+
+    private static void counters() {
         seed("chain_gaps: ledgers that are no chain",
                 "update pgquota.ledger set used_after = used_after + 1 where (tenant, operation) ="
                 + SOME_CHARGE,
                 "update pgquota.ledger set used_after = used_after - 1 where (tenant, operation) ="
                 + SOME_CHARGE);
+        seed("chain_gaps: an operation comes after one that began when it had been answered",
+                "update history.asked set at = at + interval '1 h'",
+                "update history.asked set at = at - interval '1 h'");
         seed("ledger_differences: counters that are not the sum of their ledger",
                 "update pgquota.counter set used = used + 1 where billed and tenant = 'free'",
                 "update pgquota.counter set used = used - 1 where billed and tenant = 'free'");
@@ -62,58 +92,55 @@ class CheckerTest {
                 + SOME_CHARGE,
                 "update pgquota.ledger set amount = amount - 1 where (tenant, operation) = "
                 + SOME_CHARGE);
-        seed("double_charges: a key with two operations",
-                String.format(ADD_ANSWER, "key is not null", "gen_random_uuid()"), DROP_ANSWER);
-        seed("double_charges: operations that nobody was told and nobody can have missed",
-                "create table history.was as select * from history.told;"
-                + " update history.told set operation = null where operation is not null",
-                "truncate history.told; insert into history.told select * from history.was;"
-                + " drop table history.was");
-        seed("holds_ended_twice: told as new by two operations of one hold",
-                String.format(ADD_ANSWER, "verb = 'settle'", "gen_random_uuid()"), DROP_ANSWER);
-        seed("holds_ended_twice: holds that were settled twice",
-                "create table history.was as select * from pgquota.ledger where verb = 'settle';"
-                + " update pgquota.ledger l set ref = (select w.ref from history.was w"
-                + " where w.counter = l.counter order by w.ref limit 1) where verb = 'settle'",
-                "update pgquota.ledger l set ref = w.ref from history.was w"
-                + " where w.tenant = l.tenant and w.counter = l.counter and w.entry = l.entry;"
-                + " drop table history.was");
-        seed("holds_left: open, though their time is over and upkeep has run",
-                "create table history.was as select tenant, id, state, expires_at"
-                + " from pgquota.hold; update pgquota.hold set state = 'open',"
-                + " expires_at = now() - interval '1 hour' where counters = '{}'"
-                + " or state = 'released'",
-                "update pgquota.hold h set state = w.state, expires_at = w.expires_at"
-                + " from history.was w where w.tenant = h.tenant and w.id = h.id;"
-                + " drop table history.was");
-        seed("holds_left: items that are not as the state of their hold",
-                "create table history.was as select tenant, id, state from pgquota.hold;"
-                + " update pgquota.hold set state = 'open'",
-                "update pgquota.hold h set state = w.state from history.was w"
-                + " where w.tenant = h.tenant and w.id = h.id; drop table history.was");
         seed("ledger_differences: not acknowledged <= used <= acknowledged and unknown, "
                 + "where nothing is billed",
                 "update pgquota.counter set used = used + 1000 where not billed",
                 "update pgquota.counter set used = used - 1000 where not billed");
+        seed("lost_charges: given back more than was taken",
+                "update pgquota.ledger set amount = amount - 1000 where verb = 'refund'",
+                "update pgquota.ledger set amount = amount + 1000 where verb = 'refund'");
+    }
+
+    private static void keysAndHolds() {
+        seed("double_charges: a key with two operations",
+                String.format(ADD_ANSWER, "key is not null", "granted"), DROP_ANSWER);
+        seed("double_charges: a key that was answered, and refused later",
+                String.format(ADD_ANSWER, "key is not null", "denied"), DROP_ANSWER);
+        String nobodyWasTold = "update history.told set operation = null";
+        seedTable("double_charges: operations that nobody was told and nobody can have missed",
+                "history.told", nobodyWasTold);
+        seedTable("double_charges: settlements and refunds that nobody was told and nobody can"
+                + " have missed", "history.told", nobodyWasTold);
+        seed("holds_ended_twice: told as new by two operations of one hold",
+                String.format(ADD_ANSWER, "verb = 'settle'", "granted"), DROP_ANSWER);
+        seedTable("holds_ended_twice: holds that were settled twice", "pgquota.ledger",
+                "update pgquota.ledger l set ref = (select w.ref from history.was w"
+                + " where w.counter = l.counter and w.verb = 'settle' order by w.ref limit 1)"
+                + " where verb = 'settle'");
+        seedTable("holds_ended_twice: holds that are not as somebody was told", "pgquota.hold",
+                "update pgquota.hold set state = 'expired' where state = 'settled'");
+        seedTable("holds_left: open, though their time is over and upkeep has run", "pgquota.hold",
+                "update pgquota.hold set state = 'open', expires_at = now() - interval '1 hour'"
+                + " where state = 'released'");
+        seedTable("holds_left: items that are not as the state of their hold", "pgquota.hold",
+                "update pgquota.hold set state = 'open'");
+    }
+
+    private static void thresholds() {
         seed("broken_promises: thresholds that were told twice",
-                String.format(ADD_ANSWER, "(process, call) in (select process, call from"
-                        + " history.part where crossed <> '{}') and not replayed", "operation")
-                + "; insert into history.part select 'x', p.call, p.limit_name, p.meter, p.scope,"
-                + " p.start_at, p.mode, p.capacity, p.used, p.held, p.granted, p.crossed"
-                + " from history.part p join history.told t on t.call = p.call and"
-                + " t.process = 'x' where (p.process, p.call) in (select process, call from"
-                + " history.granted where operation = t.operation)",
+                String.format(ADD_ANSWER, CROSSED, "granted")
+                + "; insert into history.part select 'x', call, limit_name, meter, scope,"
+                + " start_at, end_at, mode, capacity, used, held, granted, crossed"
+                + " from history.part where (process, call) in (select process, call from"
+                + " history.granted where " + CROSSED + " limit 1)",
                 DROP_ANSWER);
-        seed("broken_promises: thresholds that were told, but not kept",
-                "create table history.was as select * from pgquota.alert;"
-                + " delete from pgquota.alert",
-                "insert into pgquota.alert select * from history.was; drop table history.was");
-        seed("broken_promises: thresholds that were kept, but not told to who was told of "
-                + "the operation",
-                "create table history.was as select * from history.part;"
-                + " update history.part set crossed = '{}'",
-                "truncate history.part; insert into history.part select * from history.was;"
-                + " drop table history.was");
+        String nothingKept = "delete from pgquota.alert";
+        seedTable("broken_promises: thresholds that were told, but not kept", "pgquota.alert",
+                nothingKept);
+        seedTable("broken_promises: thresholds that were kept, but not told to who was told of "
+                + "the operation", "history.part", "update history.part set crossed = '{}'");
+        seedTable("broken_promises: thresholds that were reached, and nobody was told, or only a"
+                + " later one was", "pgquota.alert", nothingKept);
     }
 
     @Test

@@ -7,11 +7,16 @@ final class BadInput extends RuntimeException {
 
     /** A sentence for the user. */
     BadInput(String message) {
-        super(message);
+        super(shown(message));
     }
 
     /** A place in a file, and what is wrong there. */
     BadInput(String file, long line, String field, String problem) {
-        super(file + ": line " + line + ", field " + field + ": " + problem);
+        this(file + ": line " + line + ", field " + field + ": " + problem);
+    }
+
+    /** A terminal obeys control characters: what stands in a file must not command it. */
+    static String shown(String message) {
+        return message.replaceAll("\\p{Cc}", "?");
     }
 }

@@ -146,7 +146,7 @@ public final class Replay implements Callable<Integer> {
         if (e instanceof BadInput || e instanceof QuotaException.InvalidFile
                 || e instanceof QuotaException.SchemaMismatch
                 || e instanceof QuotaException.Forbidden) {
-            err.println("replay: " + e.getMessage());
+            err.println("replay: " + BadInput.shown(e.getMessage()));
             return CommandLine.ExitCode.USAGE;
         }
         err.println("replay: could not be finished: " + e.getMessage());
@@ -157,7 +157,7 @@ public final class Replay implements Callable<Integer> {
     }
 
     private static int misused(String message, PrintWriter err) {
-        err.println("replay: " + message);
+        err.println("replay: " + BadInput.shown(message));
         err.println("(replay --help lists the options)");
         return CommandLine.ExitCode.USAGE;
     }

@@ -210,7 +210,7 @@ final class TraceReader {
         try {
             return Scope.of(name).tenant().intern();
         } catch (QuotaException.Invalid e) {
-            throw bad(3, e.getMessage().replaceFirst("^scope ", "").replaceAll("\\p{Cntrl}", "?"));
+            throw bad(3, e.getMessage().replaceFirst("^scope ", ""));
         }
     }
 
@@ -225,7 +225,7 @@ final class TraceReader {
     }
 
     private static String abridged(@Nullable String text) {
-        String shown = String.valueOf(text).replaceAll("\\p{Cntrl}", "?");
+        String shown = String.valueOf(text);
         return shown.length() <= 60 ? shown : shown.substring(0, 60) + "...";
     }
 

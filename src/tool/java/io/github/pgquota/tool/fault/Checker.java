@@ -31,6 +31,8 @@ final class Checker {
 
     private static final int SHOWN = 5;
 
+    /** What the checks read is made by this. */
+    private static final String PREPARE = resource("checks.sql").split("-- : ")[0];
     /** What each finds must not be. */
     private static final Map<String, String> CHECKS = checks();
 
@@ -51,7 +53,7 @@ final class Checker {
         return checks;
     }
 
-    private static String resource(String name) {
+    static String resource(String name) {
         try (InputStream in = Checker.class.getResourceAsStream(name)) {
             return new String(in.readAllBytes(), StandardCharsets.UTF_8);
         } catch (IOException e) {
@@ -66,8 +68,7 @@ final class Checker {
         for (Path file : journals(folder)) {
             copy(file);
         }
-        server.execute("create index on history.told (operation);"
-                + " create index on history.part (process, call); analyze");
+        server.execute("create index on history.asked (tenant, key); analyze");
     }
 
     private static List<Path> journals(Path folder) throws IOException {
@@ -95,7 +96,7 @@ final class Checker {
                   from history.open o where key is not null and not exists (
                        select from history.asked a join history.told t using (process, call)
                         where a.tenant = o.tenant and a.key = o.key
-                          and t.outcome not in ('unknown', 'not'))
+                          and t.outcome = 'granted')
                 """;
         Path file = folder.resolve("checker.tsv");
         try (Connection connection = server.connection();
@@ -115,7 +116,7 @@ final class Checker {
                     outcome = decision instanceof io.github.pgquota.Granted granted
                             && granted.replayed() ? "applied" : "not applied";
                 } catch (QuotaException.HoldEnded | QuotaException.RefundTooLarge
-                        | QuotaException.NotFound e) {
+                        | QuotaException.NotFound | QuotaException.KeyExpired e) {
                     journal.told(call, e.getClass().getSimpleName());
                     outcome = "refused";
                 }
@@ -142,10 +143,14 @@ final class Checker {
     /** Each check that found something. */
     Map<String, Found> check() throws SQLException {
         Map<String, Found> found = new LinkedHashMap<>();
-        for (var check : CHECKS.entrySet()) {
-            Found rows = rows(check.getValue());
-            if (rows.count() > 0) {
-                found.put(check.getKey(), rows);
+        try (Connection connection = server.connection();
+                Statement statement = connection.createStatement()) {
+            statement.execute(PREPARE);
+            for (var check : CHECKS.entrySet()) {
+                Found rows = rows(statement, check.getValue());
+                if (rows.count() > 0) {
+                    found.put(check.getKey(), rows);
+                }
             }
         }
         return found;
@@ -156,13 +161,11 @@ final class Checker {
         return CHECKS.keySet();
     }
 
-    private Found rows(String sql) throws SQLException {
+    private static Found rows(Statement statement, String sql) throws SQLException {
         List<String> rows = new ArrayList<>();
         long count = 0;
-        try (Connection connection = server.connection();
-                Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("select q::text, count(*) over () from ("
-                        + sql + ") q limit " + SHOWN)) {
+        try (ResultSet row = statement.executeQuery("select q::text, count(*) over () from ("
+                + sql + ") q limit " + SHOWN)) {
             while (row.next()) {
                 rows.add(row.getString(1));
                 count = row.getLong(2);

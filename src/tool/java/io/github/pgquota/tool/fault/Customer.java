@@ -21,6 +21,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.UUID;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
@@ -29,30 +32,43 @@ import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A process that uses quotas as an application does, from many threads, combined, and writes down
- * what it asks and is told. What was unknown it asks again with the same key. It goes on until its
+ * A process that uses quotas as an application does, from many threads, most of them combined, and
+ * writes down what it asks and is told. What was unknown it asks again with the same key. It goes on until its
  * input ends, or until it is killed.
  */
 final class Customer {
 
-    static final List<String> TENANTS = List.of("acme", "beta", "free");
+    static final List<String> TENANTS = List.of("acme", "beta", "free", "last");
+    /** What a process reads on its input and then keeps every hold that it gets. */
+    static final int HOLD = 'h';
+    static final int GO_ON = 'g';
     private static final int CALLERS = 24;
-    private static final int CONNECTIONS = 6;
-    private static final int HOLDS = 8;
-    private static final long MOST_PAUSE = TimeUnit.MILLISECONDS.toNanos(60);
+    /** Of so many callers one sends each call as a statement of its own. */
+    private static final int DIRECT = 3;
+    private static final int CONNECTIONS = 10;
+    private static final int SAME_MILLIS = 50;
+    private static final long MOST_PAUSE = TimeUnit.MILLISECONDS.toNanos(40);
     private static final long PATIENCE = TimeUnit.SECONDS.toNanos(60);
 
     private final String name;
     private final DataSource database;
-    private final Quotas quotas;
+    private final Quotas combined;
+    private final Quotas direct;
+    private final Executor others = Executors.newCachedThreadPool(work -> {
+        Thread thread = new Thread(work, "other");
+        thread.setDaemon(true);
+        return thread;
+    });
     private final Journal journal;
     private final AtomicLong calls = new AtomicLong();
     private volatile boolean ending;
+    private volatile boolean holding;
 
     private Customer(String name, DataSource database, Path folder) throws IOException {
         this.name = name;
         this.database = database;
-        this.quotas = Quotas.on(database).build();
+        this.combined = Quotas.on(database).build();
+        this.direct = Quotas.on(database).direct().build();
         this.journal = new Journal(folder.resolve(name + ".tsv"), name);
     }
 
@@ -63,25 +79,27 @@ final class Customer {
             List<Thread> threads = new ArrayList<>();
             for (int i = 0; i < CALLERS; i++) {
                 Random random = new Random(Long.parseLong(args[4]) * CALLERS + i);
-                threads.add(new Thread(() -> customer.live(random), "caller-" + i));
+                Quotas quotas = i % DIRECT == 0 ? customer.direct : customer.combined;
+                threads.add(new Thread(() -> customer.live(quotas, random), "caller-" + i));
             }
             threads.forEach(Thread::start);
-            while (System.in.read() >= 0) {
-                continue;
+            for (int read = System.in.read(); read >= 0; read = System.in.read()) {
+                customer.holding = read == HOLD;
             }
             customer.ending = true;
             for (Thread thread : threads) {
                 thread.join();
             }
-            customer.quotas.close();
+            customer.combined.close();
+            customer.direct.close();
             customer.journal.close();
         }
     }
 
-    private void live(Random random) {
+    private void live(Operations quotas, Random random) {
         try {
             while (!ending) {
-                act(random);
+                act(quotas, random);
                 LockSupport.parkNanos((long) (random.nextDouble() * MOST_PAUSE));
             }
         } catch (RuntimeException e) {
@@ -89,37 +107,52 @@ final class Customer {
         }
     }
 
-    private void act(Random random) {
+    private void act(Operations quotas, Random random) {
         String tenant = TENANTS.get(random.nextInt(TENANTS.size()));
         Request request = request(tenant, random);
-        long call = calls.incrementAndGet();
-        Request keyed = request.key(name + "-" + call);
+        Request keyed = request.key(name + "-" + calls.incrementAndGet());
         int n = random.nextInt(100);
-        if (n < 40) {
+        if (tenant.equals("last")) {
+            takeAndGiveBack(quotas, n, keyed, random);
+        } else if (n < 30) {
             Granted granted = ask("consume", keyed, () -> quotas.consume(keyed));
-            if (granted != null && n < 8) {
-                refund(granted, random);
+            if (granted != null && n < 12) {
+                refund(quotas, granted, random);
             }
-        } else if (n < 55) {
+        } else if (n < 42) {
             ask("consume", request, () -> quotas.consume(request));
-        } else if (n < 60) {
+        } else if (n < 50) {
+            // all processes send the same with the same key at about the same time
+            long now = System.currentTimeMillis() / SAME_MILLIS;
+            Request same = request(tenant, new Random(now)).key("same-" + now);
+            ask("consume", same, () -> quotas.consume(same));
+        } else if (n < 55) {
             ask("consume_up_to", keyed, () -> quotas.consumeUpTo(keyed));
-        } else if (n < 65 && tenant.equals("free")) {
+        } else if (n < 60 && tenant.equals("free")) {
             ask("record", keyed, () -> quotas.record(keyed));
-        } else if (n < 67) {
+        } else if (n < 62) {
             ask("check", request, () -> quotas.check(request));
         } else if (n < 90) {
-            Duration life = Duration.ofMillis(300 + random.nextInt(3_000));
-            Granted hold = ask("reserve", keyed, life, () -> quotas.reserve(keyed, life));
-            if (hold != null) {
-                end(hold.operation(), random);
-            }
+            reserve(quotas, keyed, random);
         } else {
-            // somebody else's, who may end it at the same time
-            OperationId hold = anyHold(tenant, random);
+            // the next to expire, in all processes: so several end it at the same time
+            OperationId hold = nextHold(tenant);
             if (hold != null) {
-                end(hold, random);
+                end(quotas, hold, Map.of(), random);
             }
+        }
+    }
+
+    /** Of a limit that is always all but full: what one gives back, another takes at once. */
+    private void takeAndGiveBack(Operations quotas, int n, Request request, Random random) {
+        if (n < 50) {
+            reserve(quotas, request, random);
+            return;
+        }
+        Granted granted = ask("consume", request, () -> quotas.consume(request));
+        if (granted != null && n < 99) {
+            ask("consume", request, () -> direct.consume(request)); // delivered twice
+            refund(quotas, granted, random);
         }
     }
 
@@ -129,41 +162,72 @@ final class Customer {
         return random.nextInt(4) == 0 ? request.take("tokens", 1 + random.nextInt(50)) : request;
     }
 
-    private void refund(Granted granted, Random random) {
+    /** Two at once: of all, one of them is refused. */
+    private void refund(Operations quotas, Granted granted, Random random) {
         OperationId operation = granted.operation();
         Map<String, Long> some = random.nextBoolean() ? Map.of() : Map.of("requests", 1L);
-        String key = name + "-r" + calls.incrementAndGet();
-        ask("refund", operation, key, null, some, () -> quotas.refund(operation, some, key));
+        List<Runnable> both = new ArrayList<>();
+        for (Operations each : List.of(quotas, direct)) {
+            String key = name + "-r" + calls.incrementAndGet();
+            both.add(() -> ask("refund", operation, key, null, some,
+                    () -> each.refund(operation, some, key)));
+        }
+        together(both);
     }
 
-    private void end(OperationId hold, Random random) {
-        LockSupport.parkNanos((long) (random.nextDouble() * MOST_PAUSE));
-        int n = random.nextInt(10);
-        if (n < 5) {
-            ask("settle", hold, null, null, Map.of(), () -> quotas.settle(hold, Map.of()));
-        } else if (n < 7) {
-            ask("release", hold, null, null, Map.of(), () -> quotas.release(hold));
-        } else if (n < 9) {
+    private void reserve(Operations quotas, Request request, Random random) {
+        Duration life = Duration.ofMillis(30 + random.nextInt(random.nextBoolean() ? 300 : 3_000));
+        Granted hold = ask("reserve", request, life, () -> quotas.reserve(request, life));
+        while (holding && !ending) {
+            LockSupport.parkNanos(MOST_PAUSE); // until this process is killed
+        }
+        if (hold != null) {
+            Map<String, Long> less = random.nextInt(4) == 0 ? Map.of("requests",
+                    (long) random.nextInt((int) (request.amounts().get("requests") + 1)))
+                    : Map.of();
+            LockSupport.parkNanos((long) (random.nextDouble() * MOST_PAUSE));
+            end(quotas, hold.operation(), less, random);
+        }
+    }
+
+    private void end(Operations quotas, OperationId hold, Map<String, Long> amounts,
+            Random random) {
+        Runnable settle = () -> ask("settle", hold, null, null, amounts,
+                () -> quotas.settle(hold, amounts));
+        Runnable release = () -> ask("release", hold, null, null, Map.of(),
+                () -> direct.release(hold));
+        Runnable extend = () -> {
             Map<String, Long> more = Map.of("requests", 1L);
             String key = name + "-e" + calls.incrementAndGet();
-            Duration life = Duration.ofSeconds(5);
+            Duration life = Duration.ofSeconds(2);
             ask("extend", hold, key, life, more, () -> quotas.extend(hold, more, life, key));
-        } // else it is left to expire
+        };
+        boolean settles = !hold.tenant().equals("last");
+        switch (random.nextInt(12)) {
+            case 0, 1, 2 -> (settles ? settle : release).run();
+            case 3, 4, 5 -> release.run();
+            case 6 -> together(List.of(settles ? settle : extend, release));
+            case 7 -> together(List.of(release, settles ? settle : release));
+            case 8 -> extend.run();
+            default -> { } // it is left to expire
+        }
     }
 
-    private @Nullable OperationId anyHold(String tenant, Random random) {
-        List<OperationId> holds = new ArrayList<>();
+    private void together(List<Runnable> both) {
+        CompletableFuture<Void> other = CompletableFuture.runAsync(both.get(0), others);
+        both.get(1).run();
+        other.join();
+    }
+
+    private @Nullable OperationId nextHold(String tenant) {
         try (Connection connection = database.getConnection();
                 Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("select id from pgquota.hold where"
-                        + " tenant = '" + tenant + "' and state = 'open' limit " + HOLDS)) {
-            while (row.next()) {
-                holds.add(new OperationId(tenant, row.getObject(1, UUID.class)));
-            }
+                ResultSet row = statement.executeQuery("select id from pgquota.hold where tenant = '"
+                        + tenant + "' and state = 'open' order by expires_at limit 1")) {
+            return row.next() ? new OperationId(tenant, row.getObject(1, UUID.class)) : null;
         } catch (SQLException e) {
             return null; // the database is away
         }
-        return holds.isEmpty() ? null : holds.get(random.nextInt(holds.size()));
     }
 
     private @Nullable Granted ask(String verb, Request request, Supplier<Decision> call) {

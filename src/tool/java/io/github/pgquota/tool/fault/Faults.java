@@ -1,10 +1,12 @@
 package io.github.pgquota.tool.fault;
 
+import io.github.pgquota.Schema;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -50,6 +52,10 @@ public final class Faults implements Callable<Integer> {
     @Option(names = "--json", paramLabel = "OUT", description = "A file for the figures.")
     private @Nullable Path json;
 
+    @Option(names = "--check", paramLabel = "FOLDER",
+            description = "No run: the checks again, on the history of one that is kept there.")
+    private @Nullable Path again;
+
     @Option(names = {"-h", "--help"}, usageHelp = true, description = "Says this.")
     private boolean help;
 
@@ -68,6 +74,9 @@ public final class Faults implements Callable<Integer> {
         if (!Server.canBreak()) {
             throw new ParameterException(spec.commandLine(), Server.NEEDS);
         }
+        if (again != null) {
+            return check(again);
+        }
         long used = seed == null ? System.nanoTime() : seed;
         Path folder = Files.createTempDirectory("pgquota-faults");
         say("seed %d, history in %s", used, folder);
@@ -77,6 +86,21 @@ public final class Faults implements Callable<Integer> {
             trouble(scene);
             scene.finish();
             return report(scene, server, folder, used);
+        }
+    }
+
+    private int check(Path folder) throws IOException, SQLException {
+        try (Server server = new Server("checked")) {
+            Schema.of(server.postgres().dataSource("checked")).migrate();
+            server.execute(Checker.resource("kept.sql"));
+            try (Connection connection = server.connection()) {
+                Kept.read(connection, folder);
+            }
+            Checker checker = new Checker(server);
+            checker.load(folder);
+            Map<String, Checker.Found> found = checker.check();
+            Figures.print(found, spec.commandLine().getOut());
+            return found.isEmpty() ? 0 : 1;
         }
     }
 
@@ -94,6 +118,7 @@ public final class Faults implements Callable<Integer> {
             double seconds = scene.untilAnswered() / 1e9;
             recovery.computeIfAbsent(trouble, t -> new ArrayList<>()).add(seconds);
             say("%-20s answered %.2f s after it", trouble, seconds);
+            scene.pair().mend();
             if (scene.died() > 0) {
                 throw new IllegalStateException("a process died by itself: see its log");
             }
@@ -115,6 +140,9 @@ public final class Faults implements Callable<Integer> {
         if (!scene.quotas().upkeep().runOnce(Duration.ofMinutes(5)).finished()) {
             throw new IllegalStateException("upkeep does not end");
         }
+        try (Connection connection = server.connection()) {
+            Kept.write(connection, folder);
+        }
         Map<String, Checker.Found> found = checker.check();
         for (String tenant : Customer.TENANTS) {
             List<String> differences = scene.quotas().reports().reconcile(tenant).stream()
@@ -129,10 +157,10 @@ public final class Faults implements Callable<Integer> {
                 number(server, "select count(*) from history.told where outcome = 'granted'"),
                 number(server, "select count(*) from history.told where outcome = 'denied'"),
                 unknown, resolved, recovery,
-                number(server, "select deadlocks from pg_stat_database"
-                        + " where datname = current_database()"), found);
+                scene.deadlocks(), found);
         PrintWriter out = spec.commandLine().getOut();
         figures.print(out);
+        out.println(scene.between());
         out.flush();
         if (json != null) {
             try (OutputStream file = Files.newOutputStream(json)) {

@@ -16,7 +16,7 @@ import tools.jackson.core.json.JsonFactory;
  * @param unknown calls of which the caller was never told, or only that it is not known
  * @param resolved how those with a key turned out when they were asked again
  * @param recovery seconds until a call was answered, after each trouble
- * @param deadlocks since the server's last crash
+ * @param deadlocks that a server found
  * @param found what must not be; before a name's colon is what it is counted in
  */
 record Figures(
@@ -35,12 +35,21 @@ record Figures(
         recovery.forEach((trouble, seconds) -> out.printf(Locale.ROOT,
                 "%-20s %3d times, answered after %.2f s (longest %.2f)%n", trouble,
                 seconds.size(), median(seconds), Collections.max(seconds)));
+        COUNTED.forEach(field -> out.printf(Locale.ROOT, "%s %d, ", field.replace('_', ' '),
+                sum(field)));
+        out.printf(Locale.ROOT, "deadlocks %d%n", deadlocks);
+        print(found, out);
+    }
+
+    /** What must not be. */
+    static void print(Map<String, Checker.Found> found, PrintWriter out) {
         found.forEach((what, rows) -> {
             out.printf(Locale.ROOT, "WRONG %s: %,d%n", what, rows.count());
             rows.rows().forEach(row -> out.println("      " + row));
         });
-        out.printf(Locale.ROOT, "%d deadlocks; %d of %d checks found something%n", deadlocks,
-                found.size(), Checker.names().size() + Customer.TENANTS.size());
+        out.printf(Locale.ROOT, "%d of %d checks found something%n", found.size(),
+                Checker.names().size() + Customer.TENANTS.size());
+        out.flush();
     }
 
     private static double median(List<Double> values) {

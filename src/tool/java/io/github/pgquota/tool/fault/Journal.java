@@ -43,12 +43,13 @@ final class Journal implements AutoCloseable {
         String units = amounts.entrySet().stream().map(e -> e.getKey() + "=" + e.getValue())
                 .sorted().collect(Collectors.joining(","));
         write(line("asked", process, call, verb, tenant, scope, key,
-                about == null ? null : about.uuid(), life == null ? null : life.toMillis(), units));
+                about == null ? null : about.uuid(), life == null ? null : life.toMillis(), units,
+                Instant.now()));
     }
 
     /** What came of it, if it is not a decision: {@code unknown}, or an exception's name. */
     void told(long call, String outcome) {
-        write(line("told", process, call, outcome, null, "f"));
+        write(line("told", process, call, outcome, null, "f", Instant.now()));
     }
 
     void told(long call, Decision decision) {
@@ -57,13 +58,15 @@ final class Journal implements AutoCloseable {
         List<String> lines = new ArrayList<>();
         lines.add(line("told", process, call, granted == null ? "denied" : "granted",
                 operation == null ? null : operation.uuid(),
-                granted != null && granted.replayed() ? "t" : "f"));
+                granted != null && granted.replayed() ? "t" : "f", Instant.now()));
         for (Verdict verdict : decision.limits()) {
             Balance b = verdict.balance();
             Instant start = b.startOrNull();
+            Instant end = b.endOrNull();
             lines.add(line("part", process, call, b.limit(), b.meter(), b.scope(),
-                    start == null ? "-infinity" : start, b.mode(), b.capacityOrNull(), b.used(),
-                    b.held(), granted == null ? 0 : granted.granted().get(b.meter()),
+                    start == null ? "-infinity" : start, end == null ? "infinity" : end, b.mode(),
+                    b.capacityOrNull(), b.used(), b.held(),
+                    granted == null ? 0 : granted.granted().get(b.meter()),
                     verdict.crossed().toString().replace('[', '{').replace(']', '}')));
         }
         write(String.join("", lines));

@@ -1,88 +1,90 @@
 package io.github.pgquota.tool.fault;
 
-import io.github.pgquota.Limit;
-import io.github.pgquota.Plan;
 import io.github.pgquota.Pools;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Quotas;
 import io.github.pgquota.Request;
 import io.github.pgquota.Schema;
-import io.github.pgquota.Window;
+import io.github.pgquota.tool.NextVersion;
+import io.github.pgquota.tool.PgBouncer;
 import io.github.pgquota.tool.Proxy;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.SQLException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /** A server, a bad network before it, processes that use it, and who makes trouble. */
 final class Scene implements AutoCloseable {
 
     private static final int PROCESSES = 3;
     private static final String PROBE = "probe";
+    private static final String TIMEOUTS = "&socketTimeout=5&connectTimeout=1&loginTimeout=4";
 
     private final Server server;
-    private final Proxy proxy;
+    private final Pair pair;
+    private final List<Proxy> proxies = new ArrayList<>();
+    private final @Nullable PgBouncer bouncer;
     private final Path folder;
     private final Random random;
     private final List<Process> customers = new ArrayList<>();
     private final Pools.Pool pool;
     private final Quotas quotas;
+    private final List<String> releases = new ArrayList<>();
+    private final Rules rules;
     private int started;
 
-    Scene(Server server, Path folder, long seed) throws IOException {
+    Scene(Server server, Path folder, long seed) throws IOException, SQLException {
         this.server = server;
         this.folder = folder;
         this.random = new Random(seed);
-        Schema.of(server.postgres().dataSource(database())).migrate();
-        this.proxy = Proxy.to(server.url());
+        Schema.of(server.postgres().dataSource(server.database())).migrate();
+        server.execute(Checker.resource("kept.sql"));
+        server.execute("update pgquota.setting set window_retention = '20 s',"
+                + " key_retention = '5 min'");
+        this.pair = new Pair(server);
+        pair.nodes().forEach(node -> proxies.add(Proxy.to(node.url(server.database()))));
+        this.bouncer = PgBouncer.installed().isEmpty() ? null : PgBouncer.to(proxy().port(),
+                server.postgres().user(), server.postgres().password());
         this.pool = Pools.create(url(), server.postgres().user(), server.postgres().password(), 4);
         this.quotas = Quotas.on(pool).build();
-        publish(40);
-        quotas.plans().publish(Plan.named("FREE").limit(
-                Limit.named("all").on("requests").unlimited().billed(true).alertAt(10)).limit(
-                Limit.named("tokens").on("tokens").level(1).capacity(1L << 40).billed(true)));
-        quotas.plans().assign("acme", "SHORT");
-        quotas.plans().assign("beta", "TIGHT");
-        quotas.plans().assign("free", "FREE");
+        this.rules = new Rules(quotas.plans());
+        rules.begin();
         quotas.plans().assign(PROBE, "FREE");
-    }
-
-    private String database() {
-        return server.url().replaceFirst(".*/([^/?]+).*", "$1");
-    }
-
-    /** Short windows, and a plan that fills up; a new version of both. */
-    void publish(long capacity) {
-        Window second = Window.aligned(Duration.ofSeconds(1));
-        quotas.plans().publish(Plan.named("SHORT")
-                .limit(Limit.named("second").on("requests").level(1).capacity(capacity).per(second)
-                        .billed(true).alertAt(50, 100))
-                .limit(Limit.named("user").on("requests").level(2).capacity(capacity / 2)
-                        .per(Window.fixed(Duration.ofSeconds(1))))
-                .limit(Limit.named("all").on("requests").unlimited().billed(true))
-                .limit(Limit.named("tokens").on("tokens").level(1).capacity(1L << 40)
-                        .billed(true)));
-        quotas.plans().publish(Plan.named("TIGHT")
-                .limit(Limit.named("all").on("requests").capacity(10 * capacity).billed(true)
-                        .alertAt(25, 50, 100)
-                        .per(Window.fixed(Duration.ofSeconds(10))))
-                .limit(Limit.named("user").on("requests").level(2).capacity(capacity * 3)
-                        .per(Window.fixed(Duration.ofSeconds(7))).billed(true))
-                .limit(Limit.named("tokens").on("tokens").capacity(50 * capacity).billed(true)
-                        .per(Window.fixed(Duration.ofSeconds(10)))));
+        pair.makeStandby();
     }
 
     Server server() {
         return server;
     }
 
+    Pair pair() {
+        return pair;
+    }
+
+    /** The primary is lost; what is asked to follow to the new one does so. */
+    void failOver() throws IOException, SQLException {
+        pair.failOver(random.nextBoolean());
+        if (bouncer != null) {
+            bouncer.pointTo(proxy().port());
+        }
+    }
+
+    /** What stands between some of the processes and the server. */
+    String between() {
+        return bouncer == null ? PgBouncer.NOT_INSTALLED
+                : "every third process goes through " + bouncer.version();
+    }
+
+    /** The way to the primary. */
     Proxy proxy() {
-        return proxy;
+        return proxies.get(pair.nodes().indexOf(server.primary()));
     }
 
     Random random() {
@@ -93,9 +95,21 @@ final class Scene implements AutoCloseable {
         return quotas;
     }
 
-    /** Through the bad network. */
+    Rules rules() {
+        return rules;
+    }
+
+    /** Through the bad network, to the primary and its standby, whichever is which. */
     private String url() {
-        return proxy.url(server.url()) + "&socketTimeout=5&connectTimeout=1&loginTimeout=2";
+        return "jdbc:postgresql://" + proxies.stream().map(proxy -> "127.0.0.1:" + proxy.port())
+                .collect(Collectors.joining(",")) + "/" + server.database()
+                + "?sslmode=disable" + TIMEOUTS;
+    }
+
+    /** A pooler knows which server is the primary; most processes find out for themselves. */
+    private String nextUrl() {
+        return bouncer == null || started % PROCESSES != 0 ? url()
+                : bouncer.url(server.database()) + TIMEOUTS;
     }
 
     void start() throws IOException {
@@ -110,7 +124,7 @@ final class Scene implements AutoCloseable {
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-                "-cp", System.getProperty("java.class.path"), Customer.class.getName(), url(),
+                "-cp", System.getProperty("java.class.path"), Customer.class.getName(), nextUrl(),
                 server.postgres().user(), server.postgres().password(), "p" + started,
                 Long.toString(random.nextInt(1 << 30)), folder.toString())
                 .redirectErrorStream(true)
@@ -121,7 +135,28 @@ final class Scene implements AutoCloseable {
     void killOne() throws IOException {
         Process victim = customers.remove(random.nextInt(customers.size()));
         victim.destroyForcibly();
+        tell(Customer.GO_ON);
         startOne();
+    }
+
+    /** Migrates to a later version, and each time to a further one; all others stay today's. */
+    void migrate() throws IOException, InterruptedException {
+        releases.add(NextVersion.script(NextVersion.today() + releases.size() + 1));
+        String next = NextVersion.build(folder.resolve("next-" + releases.size()), releases);
+        NextVersion.migrate(next, server.url(), server.postgres().user(),
+                server.postgres().password());
+    }
+
+    /** From now on all processes keep the holds that they get; see {@link #killOne}. */
+    void holdAll() throws IOException {
+        tell(Customer.HOLD);
+    }
+
+    private void tell(int what) throws IOException {
+        for (Process customer : customers) {
+            customer.getOutputStream().write(what);
+            customer.getOutputStream().flush();
+        }
     }
 
     /** How many died by themselves: that should not be. */
@@ -158,6 +193,18 @@ final class Scene implements AutoCloseable {
         }
     }
 
+    /** How many deadlocks the servers found; what they said is kept with the history. */
+    long deadlocks() throws IOException {
+        long found = 0;
+        for (Node node : pair.nodes()) {
+            found += node.deadlocks();
+            if (Files.exists(node.log())) {
+                Files.copy(node.log(), folder.resolve("server-" + node.port() + ".log"));
+            }
+        }
+        return found;
+    }
+
     /** Lets trouble last. */
     static void last(long millis) {
         long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
@@ -167,11 +214,15 @@ final class Scene implements AutoCloseable {
     }
 
     @Override
-    public void close() throws SQLException {
+    public void close() throws IOException, SQLException {
         customers.forEach(Process::destroyForcibly);
         quotas.close();
         pool.close();
-        proxy.close();
+        if (bouncer != null) {
+            bouncer.close();
+        }
+        proxies.forEach(Proxy::close);
+        pair.close();
         server.close();
     }
 }

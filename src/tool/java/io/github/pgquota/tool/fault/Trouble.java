@@ -1,5 +1,6 @@
 package io.github.pgquota.tool.fault;
 
+import io.github.pgquota.Limit;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
@@ -33,6 +34,14 @@ enum Trouble {
             scene.proxy().delay(Duration.ofMillis(1 + scene.random().nextInt(300)));
             Scene.last(1_500);
             scene.proxy().delay(Duration.ZERO);
+        }
+    },
+    NARROW_NETWORK {
+        @Override
+        void make(Scene scene) {
+            scene.proxy().throttle(2_000 + scene.random().nextInt(20_000));
+            Scene.last(1_500);
+            scene.proxy().throttle(0);
         }
     },
     CUT_CONNECTIONS {
@@ -85,6 +94,17 @@ enum Trouble {
     KILLED_PROCESS {
         @Override
         void make(Scene scene) throws Exception {
+            scene.proxy().delay(Duration.ofMillis(100)); // so that some of its batches are away
+            Scene.last(150);
+            scene.killOne();
+            scene.proxy().delay(Duration.ZERO);
+        }
+    },
+    KILLED_WITH_HOLDS {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.holdAll();
+            Scene.last(300);
             scene.killOne();
         }
     },
@@ -118,7 +138,40 @@ enum Trouble {
     CHANGED_LIMITS {
         @Override
         void make(Scene scene) {
-            scene.publish(10 + scene.random().nextInt(60));
+            scene.rules().publish(10 + scene.random().nextInt(60), Limit.Mode.ENFORCE);
+        }
+    },
+    CHANGED_MODES {
+        @Override
+        void make(Scene scene) {
+            scene.rules().publish(20, scene.random().nextBoolean() ? Limit.Mode.OBSERVE
+                    : Limit.Mode.OFF);
+            Scene.last(1_000);
+            scene.rules().publish(20, Limit.Mode.ENFORCE);
+        }
+    },
+    CHANGED_PLANS {
+        @Override
+        void make(Scene scene) {
+            scene.rules().assign(scene.random().nextBoolean());
+        }
+    },
+    OVERRIDES_AND_BOOSTS {
+        @Override
+        void make(Scene scene) {
+            scene.rules().adjust(scene.random());
+        }
+    },
+    UNWRITABLE_LOG {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.server().primary().keepFromWriting();
+        }
+    },
+    FULL_DISK {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.server().primary().limitFiles();
         }
     },
     NO_CONNECTIONS {
@@ -139,10 +192,22 @@ enum Trouble {
             }
         }
     },
+    FAILOVER {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.failOver();
+        }
+    },
     UPKEEP {
         @Override
         void make(Scene scene) {
             scene.quotas().upkeep().runOnce(Duration.ofSeconds(1));
+        }
+    },
+    NEXT_VERSION {
+        @Override
+        void make(Scene scene) throws Exception {
+            scene.migrate();
         }
     };
 
