@@ -1,6 +1,7 @@
 package io.github.pgquota.internal;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
@@ -8,6 +9,9 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.postgresql.util.PSQLException;
+import org.postgresql.util.PSQLWarning;
+import org.postgresql.util.ServerErrorMessage;
 
 /** What the caller is told of an SQLSTATE. Whether it was charged depends on it. */
 class SqlStatesTest {
@@ -62,6 +66,34 @@ class SqlStatesTest {
         SQLException e = new SQLException("", state);
         assertThat(new Failed(e, true, Right.APP).isRefusal()).isEqualTo(refusal);
         assertThat(new Failed(e, false, Right.APP).isRefusal()).as("was not sent").isFalse();
+    }
+
+    private static ServerErrorMessage said(String severity, String state, String routine) {
+        return new ServerErrorMessage("S" + severity + "\0C" + state + "\0Mno matter\0R" + routine);
+    }
+
+    /** A full disk is a plain error, or the end of the server. */
+    @Test
+    void whatEndsTheSessionIsUnknown() {
+        assertThat(SqlStates.alone(new PSQLException(said("ERROR", "53100", "mdextend")), Right.APP))
+                .isInstanceOf(QuotaException.Unavailable.class);
+        assertThat(SqlStates.alone(new PSQLException(said("PANIC", "53100", "XLogWrite")), Right.APP))
+                .isInstanceOf(QuotaException.OutcomeUnknown.class);
+        assertThat(SqlStates.alone(new PSQLException(said("FATAL", "25P03", "ProcessInterrupts")),
+                Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
+    }
+
+    /** It has committed, and the standby may not know. */
+    @Test
+    void whatMayNotBeOnTheStandbyIsUnknown() throws SQLException {
+        PSQLWarning other = new PSQLWarning(said("WARNING", "01000", "exec_stmt_raise"));
+        SqlStates.replicated(null);
+        SqlStates.replicated(other);
+        PSQLWarning cancelled = new PSQLWarning(said("WARNING", "01000", "SyncRepWaitForLSN"));
+        other.setNextWarning(cancelled);
+        assertThatThrownBy(() -> SqlStates.replicated(other)).isSameAs(cancelled);
+        assertThat(SqlStates.alone(cancelled, Right.APP))
+                .isInstanceOf(QuotaException.OutcomeUnknown.class);
     }
 
     @Test
