@@ -120,6 +120,7 @@ class InterleavingTest {
         var waiting = sessions.two(q -> q.settle(first, Map.of("requests", 3L)));
         sessions.commit();
         assertThat(waiting.answer().replayed()).isTrue();
+        assertThat(waiting.answer().hold().orElseThrow().state()).isEqualTo(Hold.State.RELEASED);
         assertThat(counters()).containsExactly("acme 0 4");
         world.proof();
         world.later(minute);

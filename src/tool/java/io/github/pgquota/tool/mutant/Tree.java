@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -23,6 +24,7 @@ final class Tree {
     private static final List<String> COPIED =
             List.of("db", "docs", "src", "pom.xml", "README.md", "target/test-classes");
     private static final String SCRIPTS = "io/github/pgquota/migration";
+    private static final String GENERATED = Path.of("internal", "jooq").toString();
     private static final String SCRATCH = "mutant";
 
     private final Path folder;
@@ -93,11 +95,19 @@ final class Tree {
         Files.writeString(scratch, source);
         JavaCompiler compiler = ToolProvider.getSystemJavaCompiler();
         StringWriter said = new StringWriter();
+        // all that is written by hand: constants are copied into the classes that use them
+        List<Path> sources = new ArrayList<>(List.of(scratch));
+        Path mutatedSource = folder.resolve(mutant.file());
+        try (Stream<Path> files = Files.walk(folder.resolve("src/main/java"))) {
+            files.filter(file -> file.toString().endsWith(".java") && !file.equals(mutatedSource)
+                    && !file.toString().contains(GENERATED))
+                    .forEach(sources::add);
+        }
         boolean compiles = compiler.getTask(said, null, null,
                 List.of("-proc:none", "-nowarn", "--release", "17", "-cp", classPath,
                         "-d", mutated.toString()), null,
                 compiler.getStandardFileManager(null, null, null)
-                        .getJavaFileObjects(scratch)).call();
+                        .getJavaFileObjectsFromPaths(sources)).call();
         if (!compiles) {
             throw new BrokenException("does not compile: " + said, null);
         }
