@@ -26,11 +26,12 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>A request passes if each of its meters has an allowance that applies to its scope, and all
  * that apply have room. While the database is away nobody can be asked which limits a plan has, so
- * this mirrors those that may be open, for every plan. Each process has allowances of its own.
+ * this mirrors those that may be open, for every plan, and for tenants that have none. Each process
+ * has allowances of its own.
  *
  * @param file where it is written: of one process only, and on a disk that outlives it
  * @param allowances what may pass; a meter that is not named stays closed
- * @param mostCalls how many calls may wait to be charged, 1 to 1,000,000
+ * @param mostCalls how many calls may wait to be charged, or could not be, 1 to 1,000,000
  * @param retryOrNull how often a call is tried before it is let through; null: once
  */
 public record Away(

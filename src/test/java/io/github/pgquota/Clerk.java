@@ -26,8 +26,8 @@ import org.postgresql.ds.PGSimpleDataSource;
 
 /**
  * A process that uses quotas with whichever release of the library is on its class path, so with
- * nothing that one of them has not got. It does what it reads, a line each, and says what came of it
- * in a line. Under load it writes down what its threads were told, for {@code public.told}.
+ * nothing that one of them has not got. It does what it reads, a line each, and says in a line what
+ * came of it. What its threads are told under load it writes to {@code public.told}.
  */
 final class Clerk {
 

@@ -111,7 +111,8 @@ class FuzzTest {
             throws SQLException {
         try (Connection connection = world.database().connection();
                 PreparedStatement statement = connection.prepareStatement("select t, "
-                        + "public.takes(?, t) from unnest(?) with ordinality u (t, n) order by n")) {
+                        + "public.takes(?, t) from unnest(?) with ordinality u (t, n) "
+                        + "order by n")) {
             statement.setString(1, rule);
             statement.setArray(2, connection.createArrayOf("text", texts.toArray()));
             try (ResultSet row = statement.executeQuery()) {

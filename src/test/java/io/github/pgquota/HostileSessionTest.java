@@ -128,8 +128,9 @@ class HostileSessionTest {
         int denied = 0;
         for (String setting : settings) {
             try {
-                assertThat(app.rows(CONSUME.formatted(2) + " union all " + CONSUME_LIST.formatted(2),
-                        setting)).as(setting).containsExactly("denied", "denied");
+                assertThat(app.rows(CONSUME.formatted(2) + " union all "
+                        + CONSUME_LIST.formatted(2), setting)).as(setting)
+                        .containsExactly("denied", "denied");
                 denied++;
             } catch (SQLException e) {
                 // it refuses to be set, or the call to run: a read-only transaction

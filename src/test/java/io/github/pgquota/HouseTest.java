@@ -21,6 +21,8 @@ import org.junit.jupiter.api.Test;
 /** The arrows of the house: who may know whom. */
 class HouseTest {
 
+    /** And what is inside of it. */
+    private static final String FLYWAY_RUNNER = ".*\\.FlywayRunner(\\$.*)?";
     private static final String API = "io.github.pgquota";
     private static final String INTERNAL = "io.github.pgquota.internal..";
     private static final String TOOL = "io.github.pgquota.tool..";
@@ -70,7 +72,7 @@ class HouseTest {
     @Test
     void theEngineKnowsJdbcJooqAndSlf4j() {
         classes().that().resideInAPackage(INTERNAL)
-                .and().doNotHaveSimpleName("FlywayRunner")
+                .and().haveNameNotMatching(FLYWAY_RUNNER)
                 .and().doNotHaveSimpleName("SqlStates") // reads the fields of the driver's errors
                 .and(not(JavaClass.Predicates.belongToAnyOf(HikariPools.class)))
                 .should().onlyDependOnClassesThat(resideInAnyPackage("java..", "javax.sql..",
@@ -81,7 +83,7 @@ class HouseTest {
 
     @Test
     void flywayAndHikariAreBehindOneClassEach() {
-        noClasses().that().doNotHaveSimpleName("FlywayRunner")
+        noClasses().that().haveNameNotMatching(FLYWAY_RUNNER)
                 .should().dependOnClassesThat().resideInAPackage("org.flywaydb..").check(LIBRARY);
         noClasses().that(not(JavaClass.Predicates.belongToAnyOf(HikariPools.class)))
                 .should().dependOnClassesThat().resideInAPackage("com.zaxxer..").check(LIBRARY);

@@ -24,7 +24,7 @@ final class Intruder implements AutoCloseable {
         return DriverManager.getConnection(room.database.url(), login, "x");
     }
 
-    /** Runs statements, each by itself, and commits; the SQLSTATE of the first that fails, or ok. */
+    /** Runs statements, each in its own transaction; the SQLSTATE of one that fails, or ok. */
     String run(String... statements) throws SQLException {
         try (Connection connection = connection(); Statement sql = connection.createStatement()) {
             for (String statement : statements) {

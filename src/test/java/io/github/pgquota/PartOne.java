@@ -65,10 +65,9 @@ final class PartOne {
     }
 
     /**
-     * The script that makes of its schema one that today's library can use beside it: what is new in
-     * tables by hand, and the functions of today that differ. Those that only the engine calls get
-     * new names, as CONTRIBUTING asks for what changes its meaning: a call of the old engine may be
-     * in the midst of its work.
+     * The script that makes of its schema one that today's library can use beside it: what is new
+     * in tables by hand, and the functions of today that differ. Those that only the engine calls
+     * get new names, as CONTRIBUTING asks for: a call of the old engine may be in the midst of it.
      */
     static String upgrade(DataSource old, DataSource today) throws SQLException, IOException {
         Map<String, String> before = functions(old);
@@ -92,7 +91,7 @@ final class PartOne {
         changed.forEach(function -> made.append(function).append(";\n"));
         String bodies = made.toString()
                 .replaceAll("\\bpgquota\\.(" + String.join("|", names) + ")\\b", "pgquota.$1_2")
-                // with defaults a call of part 1's would fit both signatures, and be refused (42725)
+                // with defaults part 1's calls would fit both signatures, and be refused (42725)
                 .replaceAll(" DEFAULT (1|NULL::integer)(?=[,)])", "");
         return resource("part-1-upgrade.sql").replace("-- functions --", bodies);
     }

@@ -174,7 +174,8 @@ class PlanFileFuzzTest {
     /** Pieces that are repeated until the file is as large as it may be. */
     @ParameterizedTest
     @ValueSource(strings = {
-        "[", "{a: ", "? ", "&a ", "'", "\\", "#", " ", "a", "a\n", "|\n ", "\ud83d\ude00", "\u2028"})
+        "[", "{a: ", "? ", "&a ", "'", "\\", "#", " ", "a", "a\n", "|\n ",
+        "\ud83d\ude00", "\u2028"})
     void theLargestFileTakesSeconds(String piece) throws IOException {
         Path path = folder.resolve("large.yaml");
         int bytes = piece.getBytes(StandardCharsets.UTF_8).length;

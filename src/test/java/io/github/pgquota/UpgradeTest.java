@@ -38,6 +38,8 @@ class UpgradeTest {
     /** Milliseconds: a migration may make callers wait, but not for whoever it waits for itself. */
     private static final long STALL = 5_000;
 
+    private static final String MISMATCH = "SchemaMismatch: the schema pgquota has version ";
+
     private final List<ClerkProcess> processes = new ArrayList<>();
     private TestDatabase database;
 
@@ -64,6 +66,12 @@ class UpgradeTest {
     private void migrate(String classPath) throws Exception {
         NextVersion.migrate(classPath, database.url(), TestDatabase.server().user(),
                 TestDatabase.server().password());
+    }
+
+    private void awaitMigrationsThatWait(int number) {
+        await().atMost(Duration.ofSeconds(60)).pollInterval(Duration.ofMillis(10)).until(
+                () -> rows("select count(*) from pg_locks where not granted and mode = "
+                        + "'AccessExclusiveLock'").equals(List.of(String.valueOf(number))));
     }
 
     private void migrateAside(String classPath) {
@@ -126,7 +134,7 @@ class UpgradeTest {
         say("while the one after it migrated, which finds its index", one, two);
 
         ClerkProcess late = process(TODAY, "late");
-        String refused = "SchemaMismatch: the schema pgquota has version " + (today + 2);
+        String refused = MISMATCH + (today + 2);
         assertThat(late.ask("verify")).startsWith(refused);
         assertThat(late.ask("migrate")).startsWith(refused);
         ClerkProcess three = process(second, "next");
@@ -140,7 +148,7 @@ class UpgradeTest {
         for (ClerkProcess process : List.of(one, two, three)) {
             process.tell("end");
         }
-        nothingIsLost("");
+        nothingIsLost("^$");
     }
 
     @Test
@@ -163,7 +171,7 @@ class UpgradeTest {
         String ended = one.ask("settle steps " + settled);
         assertThat(consumed).startsWith("granted ");
         ClerkProcess three = process(today, "today 1");
-        assertThat(three.ask("verify")).startsWith("SchemaMismatch: the schema pgquota has version 5");
+        assertThat(three.ask("verify")).startsWith(MISMATCH + 5);
         assertThat(three.ask("consume steps/t/u early")).startsWith("SchemaMismatch: ");
         migrate(today);
         one.work(300);
@@ -188,12 +196,12 @@ class UpgradeTest {
         assertThat(rows("select used, held from pgquota.counter where scope = 'steps'"))
                 .containsExactly("5 0");
         assertThat(process(PartOne.classPath(), "late").ask("verify"))
-                .startsWith("SchemaMismatch: the schema pgquota has version 6");
+                .startsWith(MISMATCH + 6);
         for (ClerkProcess process : List.of(one, two, three)) {
             process.tell("end");
         }
         // who waited for the migration in the midst of the old body, whose rows had grown meanwhile
-        nothingIsLost("Unavailable: % (42846), nothing was changed: %");
+        nothingIsLost("^Unavailable: .* \\((42804|42846)\\), nothing was changed: ");
     }
 
     @Test
@@ -216,23 +224,21 @@ class UpgradeTest {
             say("while a transaction kept the migration out", one);
             one.work(100);
             CompletableFuture<Void> again = CompletableFuture.runAsync(() -> migrateAside(next));
-            String waits = "select count(*) from pg_locks where not granted and mode = "
-                    + "'AccessExclusiveLock'";
-            await().pollInterval(Duration.ofMillis(10)).until(() -> rows(waits), List.of("1")::equals);
-            await().pollInterval(Duration.ofMillis(10)).until(() -> rows(waits), List.of("0")::equals);
+            awaitMigrationsThatWait(1);
+            awaitMigrationsThatWait(0);
             report.rollback();
             again.get(60, TimeUnit.SECONDS);
         }
         say("until the migration was through", one);
         one.work(100);
         one.tell("end");
-        nothingIsLost("");
+        nothingIsLost("^$");
     }
 
     /**
      * The driver prepares what is often called, and the server refuses to execute it once its
      * result has other types (0A000). No release does that; whoever does brings nothing in doubt:
-     * the driver prepares it anew, or, where a transaction has failed by it, for the next one.
+     * a call fails for certain, and the driver prepares the statement anew for the next one.
      */
     @Test
     void aPreparedStatementThatNoLongerFitsIsPreparedAnew() throws Exception {
@@ -251,12 +257,13 @@ class UpgradeTest {
                     + "'pgquota.balances(text)'::regprocedure), 'TABLE(name text', "
                     + "'TABLE(name varchar'); begin drop function pgquota.balances(text) cascade; "
                     + "execute v_balances; end $$");
-            assertThat(quotas.balances(acme)).isEmpty();
-            QuotaException.Unavailable e = assertThrows(QuotaException.Unavailable.class,
-                    () -> within.balances(acme));
-            assertThat(e.sqlState()).isEqualTo("0A000");
-            connection.rollback();
-            assertThat(within.balances(acme)).isEmpty();
+            for (Operations verbs : List.of(quotas, within)) {
+                QuotaException.Unavailable e = assertThrows(QuotaException.Unavailable.class,
+                        () -> verbs.balances(acme));
+                assertThat(e.sqlState()).isEqualTo("0A000");
+                connection.rollback();
+                assertThat(verbs.balances(acme)).isEmpty();
+            }
         }
     }
 
@@ -302,13 +309,14 @@ class UpgradeTest {
                 + "'[0-9a-f-]{36}.*', ''), count(*) from public.told group by 1, 2 "
                 + "order by 1, 2"));
         assertThat(rows("select process, outcome, count(*) from public.told where outcome not in "
-                + "('granted', 'denied') and outcome not like '" + besides + "' group by 1, 2"))
+                + "('granted', 'denied') and outcome !~ '" + besides + "' group by 1, 2"))
                 .as("what nobody should be told").isEmpty();
         assertThat(rows("""
                 select t.* from public.told t
                  where outcome = 'granted' and verb not in ('reserve', 'release') and units > 0
-                   and (select count(*) filter (where abs(l.amount) = t.units) <> count(distinct l.counter)
-                               or count(*) <> case t.tenant when 'acme' then 3 else 1 end
+                   and (select count(*) <> case t.tenant when 'acme' then 3 else 1 end
+                               or count(*) <> count(distinct l.counter)
+                               or bool_or(abs(l.amount) <> t.units)
                           from pgquota.ledger l
                          where l.tenant = t.tenant and l.operation = t.operation)
                 """)).as("told, but not in the ledger as it was told").isEmpty();
@@ -320,7 +328,8 @@ class UpgradeTest {
                 """)).as("in the ledger, but not told").isEmpty();
         assertThat(rows("""
                 select tenant, key, count(distinct operation), count(*) filter (where not replayed)
-                  from public.told where key is not null and outcome = 'granted' group by tenant, key
+                  from public.told where key is not null and outcome = 'granted'
+                 group by tenant, key
                 having count(distinct operation) <> 1 or count(*) filter (where not replayed) <> 1
                 """)).as("keys that were charged twice").isEmpty();
         assertThat(rows("""

@@ -4,20 +4,19 @@ import io.github.pgquota.QuotaException;
 import io.github.pgquota.Request;
 import io.github.pgquota.Scope;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.net.URLDecoder;
 import java.net.URLEncoder;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
-import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Calls that were let through and wait to be charged: a line for each, and another when it is done.
@@ -25,8 +24,11 @@ import org.jspecify.annotations.Nullable;
  */
 final class AwayFile implements AutoCloseable {
 
+    private static final Logger LOG = LoggerFactory.getLogger(AwayFile.class);
+
     private final Path path;
-    private final FileChannel channel;
+    /** Not a channel: an interrupt of whoever writes would close it for all. */
+    private final RandomAccessFile file;
     private long last;
 
     /** A call that waits: its request has a key. */
@@ -47,9 +49,9 @@ final class AwayFile implements AutoCloseable {
         }
     }
 
-    private AwayFile(Path path, FileChannel channel) {
+    private AwayFile(Path path, RandomAccessFile file) {
         this.path = path;
-        this.channel = channel;
+        this.file = file;
     }
 
     /**
@@ -58,32 +60,30 @@ final class AwayFile implements AutoCloseable {
      * @throws QuotaException.Invalid if another one has it open, or it cannot be read and written
      */
     static AwayFile open(Path path) {
-        FileChannel channel = null;
+        RandomAccessFile file = null;
         try {
-            channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ,
-                    StandardOpenOption.WRITE);
-            FileLock lock = channel.tryLock();
-            if (lock != null) {
-                return new AwayFile(path, channel);
+            file = new RandomAccessFile(path.toFile(), "rw");
+            if (file.getChannel().tryLock() != null) {
+                return new AwayFile(path, file);
             }
-            channel.close();
         } catch (OverlappingFileLockException e) {
-            close(channel);
+            LOG.debug("{} is in use in this process", path);
         } catch (IOException e) {
-            close(channel);
+            close(file);
             throw new QuotaException.Invalid("file", path, "cannot be opened: " + e);
         }
+        close(file);
         throw new QuotaException.Invalid("file", path,
                 "is in use: give each gate a file of its own");
     }
 
-    private static void close(@Nullable FileChannel channel) {
+    private static void close(@Nullable RandomAccessFile file) {
         try {
-            if (channel != null) {
-                channel.close();
+            if (file != null) {
+                file.close();
             }
         } catch (IOException e) {
-            return; // it was not to be used anyway
+            LOG.warn("a file could not be closed", e);
         }
     }
 
@@ -91,18 +91,15 @@ final class AwayFile implements AutoCloseable {
     Map<Long, Entry> read() {
         Map<Long, Entry> waiting = new TreeMap<>();
         try {
-            byte[] bytes = new byte[(int) channel.size()];
-            ByteBuffer buffer = ByteBuffer.wrap(bytes);
-            channel.position(0);
-            while (buffer.hasRemaining() && channel.read(buffer) >= 0) {
-                continue;
-            }
+            byte[] bytes = new byte[Math.toIntExact(file.length())];
+            file.seek(0);
+            file.readFully(bytes);
             int end = bytes.length;
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
-            channel.truncate(end);
-            channel.position(end);
+            file.setLength(end);
+            file.seek(end);
             int number = 0;
             for (String line : new String(bytes, 0, end, StandardCharsets.UTF_8).split("\n")) {
                 number++;
@@ -149,14 +146,14 @@ final class AwayFile implements AutoCloseable {
     /** A new one, on the disk when this returns; throws if it cannot be, and keeps nothing then. */
     Entry add(String verb, Request request) throws IOException {
         Entry entry = new Entry(last + 1, verb, request);
-        long before = channel.position();
+        long before = file.length();
         try {
             write(entry.line());
-            channel.force(false);
+            file.getFD().sync();
             last++;
             return entry;
         } catch (IOException e) {
-            channel.truncate(before);
+            file.setLength(before);
             throw e;
         }
     }
@@ -167,15 +164,13 @@ final class AwayFile implements AutoCloseable {
     }
 
     private void write(String line) throws IOException {
-        ByteBuffer bytes = ByteBuffer.wrap((line + "\n").getBytes(StandardCharsets.UTF_8));
-        while (bytes.hasRemaining()) {
-            channel.write(bytes);
-        }
+        file.seek(file.length());
+        file.write((line + "\n").getBytes(StandardCharsets.UTF_8));
     }
 
     /** Nothing waits. */
     void clear() throws IOException {
-        channel.truncate(0);
+        file.setLength(0);
     }
 
     private static String encoded(String text) {
@@ -188,6 +183,6 @@ final class AwayFile implements AutoCloseable {
 
     @Override
     public void close() {
-        close(channel);
+        close(file);
     }
 }

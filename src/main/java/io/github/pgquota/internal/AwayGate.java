@@ -48,6 +48,7 @@ final class AwayGate extends Verbs implements Away.Gate {
     private final List<String> refused = new ArrayList<>();
     private @Nullable Instant since;
     private boolean isCharging;
+    private boolean isClosed;
     private long charged;
     private long overage;
 
@@ -137,7 +138,8 @@ final class AwayGate extends Verbs implements Away.Gate {
                 }
                 return granted(request, true);
             }
-            if (waiting.size() >= policy.mostCalls() || !hasRoom(request)) {
+            if (isClosed || waiting.size() + refused.size() >= policy.mostCalls()
+                    || !hasRoom(request)) {
                 return null;
             }
             try {
@@ -201,7 +203,7 @@ final class AwayGate extends Verbs implements Away.Gate {
 
     /** Under the lock: sees to it that what waits is charged. */
     private void start() {
-        if (!isCharging && !waiting.isEmpty() && !charger.isShutdown()) {
+        if (!isCharging && !waiting.isEmpty() && !isClosed) {
             isCharging = true;
             charger.schedule(this::chargeLater, PAUSE_MILLIS, TimeUnit.MILLISECONDS);
         }
@@ -313,6 +315,9 @@ final class AwayGate extends Verbs implements Away.Gate {
 
     @Override
     public void close() {
+        synchronized (lock) {
+            isClosed = true;
+        }
         charger.shutdownNow();
         boolean interrupted = false;
         while (!charger.isTerminated()) {

@@ -69,8 +69,8 @@ final class FlywayRunner {
     }
 
     /**
-     * Lets a script wait for a lock only shortly: whoever comes after it waits behind it, so one that
-     * waited for somebody's long transaction would stop everybody. And no limit of a pool's to
+     * Lets a script wait for a lock only shortly: whoever comes after it waits behind it, so one
+     * that waited for somebody's long transaction would stop everybody. And no limit of a pool's to
      * statements ends one that has its locks and builds an index.
      */
     private static final class ShortLocks implements Callback {

@@ -81,9 +81,9 @@ public final class HikariPools {
     }
 
     /**
-     * A host that takes connections and is silent, as a primary is whose machine hangs, must not use
-     * up the time of a log-in: the next host is the new primary. The driver lets it wait as long as
-     * for an answer, so the time for answers is set after the log-in. Public for HikariCP.
+     * A host that takes connections and is silent, as a primary is whose machine hangs, must not
+     * use up the time of a log-in: the next host is the new primary. The driver lets it wait as
+     * long as for an answer, so the time for answers is set after the log-in. Public for HikariCP.
      */
     public static final class Source extends PGSimpleDataSource {
 

@@ -50,7 +50,7 @@ final class SqlStates {
                 warning.getServerErrorMessage().getRoutine());
     }
 
-    /** Throws the warning that a commit's wait for the standby was cancelled, if it is among these. */
+    /** Throws the warning that a commit's wait for the standby was cancelled, if there is one. */
     static void replicated(@Nullable SQLWarning first) throws SQLWarning {
         for (SQLWarning w = first; w != null; w = w.getNextWarning()) {
             if (isNotReplicated(w)) {

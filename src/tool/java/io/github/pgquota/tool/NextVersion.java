@@ -19,8 +19,8 @@ import javax.tools.ToolProvider;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /**
- * The library as a later release would be: a copy of its classes, with more scripts, and the list of
- * them compiled again.
+ * The library as a later release would be: a copy of its classes, with more scripts, and the list
+ * of them compiled again.
  */
 public final class NextVersion {
 

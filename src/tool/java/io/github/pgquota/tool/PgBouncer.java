@@ -19,13 +19,14 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * A PgBouncer in transaction mode before a server, on a local port, with a configuration of its own:
- * where the program is installed.
+ * A PgBouncer in transaction mode before a server, on a local port, with a configuration of its
+ * own: where the program is installed.
  */
 public final class PgBouncer implements AutoCloseable {
 
     /** What is said where it is not. */
-    public static final String NOT_INSTALLED = "PgBouncer is not installed: nothing went through it";
+    public static final String NOT_INSTALLED =
+            "PgBouncer is not installed: nothing went through it";
 
     private final Path program;
     private final String version;

@@ -24,8 +24,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A bad network between a client and a PostgreSQL server: forwards on a local port, counts round
- * trips and connections, delays, throttles, and loses requests or replies. It reads the protocol, so a lost
- * reply is lost after the server has finished the request.
+ * trips and connections, delays, throttles, and loses requests or replies. It reads the protocol,
+ * so a lost reply is lost after the server has finished the request.
  *
  * <pre>{@code
  * try (Proxy proxy = Proxy.to(server.url("postgres"))) {

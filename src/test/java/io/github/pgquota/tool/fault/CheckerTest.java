@@ -96,6 +96,9 @@ class CheckerTest {
                 + "where nothing is billed",
                 "update pgquota.counter set used = used + 1000 where not billed",
                 "update pgquota.counter set used = used - 1000 where not billed");
+        seed("lost_charges: not acknowledged <= charged <= acknowledged and unknown, through gates",
+                "insert into history.asked values ('x', 1, 'consume', 'gate', 'gate', 'never'); "
+                + "insert into history.told values ('x', 1, 'away')", DROP_ANSWER);
         seed("lost_charges: given back more than was taken",
                 "update pgquota.ledger set amount = amount - 1000 where verb = 'refund'",
                 "update pgquota.ledger set amount = amount + 1000 where verb = 'refund'");

@@ -28,7 +28,7 @@ class FaultsTest {
         Path json = folder.resolve("faults.json");
         int status = run("--minutes", "0.4", "--json", json.toString());
         System.out.println("FaultsTest: " + errors.toString().lines().findFirst().orElse(""));
-        assertThat(output.toString()).contains("\n0 of 30 checks found something");
+        assertThat(output.toString()).contains("\n0 of 32 checks found something");
         assertThat(status).isZero();
         assertThat(Files.readString(json)).containsPattern("""
                 "granted":\\d{3,},"denied":\\d+,"unknown":\\d+,"unknown_resolved_charged":\\d+,\

@@ -1,5 +1,6 @@
 package io.github.pgquota.tool.fault;
 
+import io.github.pgquota.Away;
 import io.github.pgquota.Decision;
 import io.github.pgquota.Granted;
 import io.github.pgquota.OperationId;
@@ -8,6 +9,7 @@ import io.github.pgquota.Pools;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Quotas;
 import io.github.pgquota.Request;
+import io.github.pgquota.Retry;
 import io.github.pgquota.Scope;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -33,8 +35,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A process that uses quotas as an application does, from many threads, most of them combined, and
- * writes down what it asks and is told. What was unknown it asks again with the same key. It goes on until its
- * input ends, or until it is killed.
+ * writes down what it asks and is told. What was unknown it asks again with the same key. It goes
+ * on until its input ends, or until it is killed.
  */
 final class Customer {
 
@@ -42,9 +44,11 @@ final class Customer {
     /** What a process reads on its input and then keeps every hold that it gets. */
     static final int HOLD = 'h';
     static final int GO_ON = 'g';
+    /** The tenant of those who go through a gate, and of nobody else. */
+    static final String GATE = "gate";
     private static final int CALLERS = 24;
-    /** Of so many callers one sends each call as a statement of its own. */
-    private static final int DIRECT = 3;
+    /** Callers are of so many kinds, in turn. */
+    private static final int KINDS = 6;
     private static final int CONNECTIONS = 10;
     private static final int SAME_MILLIS = 50;
     private static final long MOST_PAUSE = TimeUnit.MILLISECONDS.toNanos(40);
@@ -54,6 +58,8 @@ final class Customer {
     private final DataSource database;
     private final Quotas combined;
     private final Quotas direct;
+    private final Operations retrying;
+    private final Away.Gate gate;
     private final Executor others = Executors.newCachedThreadPool(work -> {
         Thread thread = new Thread(work, "other");
         thread.setDaemon(true);
@@ -69,7 +75,14 @@ final class Customer {
         this.database = database;
         this.combined = Quotas.on(database).build();
         this.direct = Quotas.on(database).direct().build();
+        this.retrying = combined.retrying(Retry.standard());
+        this.gate = combined.away(away(folder.resolve(name + ".away")));
         this.journal = new Journal(folder.resolve(name + ".tsv"), name);
+    }
+
+    /** What may pass while the database is away; a killed process leaves its file to be charged. */
+    static Away away(Path file) {
+        return Away.keptIn(file).open("requests", 0, 1_000).mostCalls(500);
     }
 
     /** Arguments: URL, user, password, name, seed, the folder of journals. */
@@ -79,8 +92,8 @@ final class Customer {
             List<Thread> threads = new ArrayList<>();
             for (int i = 0; i < CALLERS; i++) {
                 Random random = new Random(Long.parseLong(args[4]) * CALLERS + i);
-                Quotas quotas = i % DIRECT == 0 ? customer.direct : customer.combined;
-                threads.add(new Thread(() -> customer.live(quotas, random), "caller-" + i));
+                Operations kind = customer.kind(i);
+                threads.add(new Thread(() -> customer.live(kind, random), "caller-" + i));
             }
             threads.forEach(Thread::start);
             for (int read = System.in.read(); read >= 0; read = System.in.read()) {
@@ -90,10 +103,21 @@ final class Customer {
             for (Thread thread : threads) {
                 thread.join();
             }
+            customer.gate.close();
             customer.combined.close();
             customer.direct.close();
             customer.journal.close();
         }
+    }
+
+    /** Combined, one by one, tried again by the library, or through a gate. */
+    private Operations kind(int caller) {
+        return switch (caller % KINDS) {
+            case 0, 1 -> direct;
+            case 2 -> retrying;
+            case 3 -> gate;
+            default -> combined;
+        };
     }
 
     private void live(Operations quotas, Random random) {
@@ -108,6 +132,16 @@ final class Customer {
     }
 
     private void act(Operations quotas, Random random) {
+        if (quotas == gate) {
+            Request request = request(GATE, random).key(name + "-" + calls.incrementAndGet());
+            Request one = new Request(request.scope(), Map.of("requests", 1L), request.key());
+            if (random.nextInt(4) > 0) {
+                ask("consume", one, () -> gate.consume(one));
+            } else {
+                ask("record", one, () -> gate.record(one));
+            }
+            return;
+        }
         String tenant = TENANTS.get(random.nextInt(TENANTS.size()));
         Request request = request(tenant, random);
         Request keyed = request.key(name + "-" + calls.incrementAndGet());
@@ -222,8 +256,9 @@ final class Customer {
     private @Nullable OperationId nextHold(String tenant) {
         try (Connection connection = database.getConnection();
                 Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("select id from pgquota.hold where tenant = '"
-                        + tenant + "' and state = 'open' order by expires_at limit 1")) {
+                ResultSet row = statement.executeQuery("select id from pgquota.hold where"
+                        + " tenant = '" + tenant + "' and state = 'open'"
+                        + " order by expires_at limit 1")) {
             return row.next() ? new OperationId(tenant, row.getObject(1, UUID.class)) : null;
         } catch (SQLException e) {
             return null; // the database is away
@@ -256,8 +291,13 @@ final class Customer {
             journal.asked(number, verb, scope, key, about, life, amounts);
             try {
                 Decision decision = call.get();
+                Granted granted = decision instanceof Granted g ? g : null;
+                if (granted != null && !granted.isCharged() && !verb.equals("check")) {
+                    journal.told(number, "away");
+                    return null;
+                }
                 journal.told(number, decision);
-                return decision instanceof Granted granted ? granted : null;
+                return granted;
             } catch (QuotaException.OutcomeUnknown e) {
                 journal.told(number, "unknown");
             } catch (QuotaException.Unavailable | QuotaException.Overloaded e) {

@@ -18,6 +18,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -35,6 +36,8 @@ import picocli.CommandLine.Spec;
         sortOptions = false)
 public final class Faults implements Callable<Integer> {
 
+    static final List<String> TENANTS =
+            Stream.concat(Customer.TENANTS.stream(), Stream.of(Customer.GATE)).toList();
     private static final long FIRST = 2_000;
     private static final int REST = 1_500;
 
@@ -144,7 +147,7 @@ public final class Faults implements Callable<Integer> {
             Kept.write(connection, folder);
         }
         Map<String, Checker.Found> found = checker.check();
-        for (String tenant : Customer.TENANTS) {
+        for (String tenant : TENANTS) {
             List<String> differences = scene.quotas().reports().reconcile(tenant).stream()
                     .map(Object::toString).toList();
             if (!differences.isEmpty()) {
@@ -160,6 +163,8 @@ public final class Faults implements Callable<Integer> {
                 scene.deadlocks(), found);
         PrintWriter out = spec.commandLine().getOut();
         figures.print(out);
+        out.printf(Locale.ROOT, "%,d calls were let through while the database was away%n",
+                number(server, "select count(*) from history.told where outcome = 'away'"));
         out.println(scene.between());
         out.flush();
         if (json != null) {

@@ -48,7 +48,7 @@ record Figures(
             rows.rows().forEach(row -> out.println("      " + row));
         });
         out.printf(Locale.ROOT, "%d of %d checks found something%n", found.size(),
-                Checker.names().size() + Customer.TENANTS.size());
+                Checker.names().size() + Faults.TENANTS.size());
         out.flush();
     }
 

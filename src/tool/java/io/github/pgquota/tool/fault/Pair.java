@@ -24,9 +24,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A server and a synchronous standby of it, which takes its place when it is lost; then a new one is
- * made where the old primary was. The embedded binaries are without pg_basebackup, so the copy is
- * made as it would: between {@code pg_backup_start} and {@code pg_backup_stop}.
+ * A server and a synchronous standby of it, which takes its place when it is lost; then a new one
+ * is made where the old primary was. The embedded binaries are without pg_basebackup, so the copy
+ * is made as it would: between {@code pg_backup_start} and {@code pg_backup_stop}.
  */
 final class Pair implements AutoCloseable {
 

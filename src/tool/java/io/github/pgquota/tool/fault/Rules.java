@@ -37,6 +37,7 @@ final class Rules {
                 .limit(tokens()));
         plans.assign("acme", "SHORT");
         plans.assign("free", "FREE");
+        plans.assign(Customer.GATE, "FREE");
         plans.assign("last", "LAST");
         assign(false);
     }

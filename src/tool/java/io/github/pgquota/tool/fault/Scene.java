@@ -1,5 +1,6 @@
 package io.github.pgquota.tool.fault;
 
+import io.github.pgquota.Away;
 import io.github.pgquota.Pools;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Quotas;
@@ -9,6 +10,7 @@ import io.github.pgquota.tool.NextVersion;
 import io.github.pgquota.tool.PgBouncer;
 import io.github.pgquota.tool.Proxy;
 import java.io.IOException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.SQLException;
@@ -191,6 +193,7 @@ final class Scene implements AutoCloseable {
                 throw new IllegalStateException("a process does not end: see " + folder);
             }
         }
+        chargeLetThrough();
     }
 
     /** How many deadlocks the servers found; what they said is kept with the history. */
@@ -203,6 +206,19 @@ final class Scene implements AutoCloseable {
             }
         }
         return found;
+    }
+
+    /** Charges what processes have left in their files, those that were killed too. */
+    private void chargeLetThrough() throws IOException {
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(folder, "*.away")) {
+            for (Path file : files) {
+                try (Away.Gate gate = quotas.away(Customer.away(file))) {
+                    if (!gate.charge() || !gate.report().refused().isEmpty()) {
+                        throw new IllegalStateException(file + " waits: " + gate.report());
+                    }
+                }
+            }
+        }
     }
 
     /** Lets trouble last. */
