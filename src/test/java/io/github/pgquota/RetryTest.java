@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
-import io.github.pgquota.tool.PostgresServer;
 import io.github.pgquota.tool.Proxy;
 import java.sql.Connection;
 import java.sql.Statement;
@@ -40,10 +40,13 @@ class RetryTest {
         world = World.with(
                 Limit.named("requests").capacity(10).per(Window.month()).billed(true));
         proxy = Proxy.to(world.database().url());
-        pool = PostgresServer.pool(source(), 1);
+        HikariConfig config = new HikariConfig();
+        config.setDataSource(source());
+        config.setMaximumPoolSize(1);
+        config.setConnectionTimeout(1_000); // afterwards it would count from the next look on
+        pool = new HikariDataSource(config);
         quotas = Quotas.on(pool).timeouts(new Timeouts(Duration.ofMillis(500),
                 Duration.ofSeconds(2), Duration.ofSeconds(3))).build();
-        pool.setConnectionTimeout(1_000);
     }
 
     /** That of the next call: first a call has its answer, or a log-in's would be lost. */
@@ -226,6 +229,31 @@ class RetryTest {
             locked.rollback();
         }
         assertThat(used()).isEqualTo(1);
+    }
+
+    @Test
+    void anInterruptBetweenAttemptsEndsThemAndStays() throws Exception {
+        try (Connection locked = locked()) {
+            assertThrows(QuotaException.Withdrawn.class, () -> quotas.retrying(QUICK.listener(
+                    attempt -> {
+                        if (attempt.nextIn() != null) {
+                            Thread.currentThread().interrupt();
+                        }
+                    })).consume(CALL));
+            assertThat(Thread.interrupted()).isTrue();
+            locked.rollback();
+        }
+        assertThat(used()).isEqualTo(1);
+    }
+
+    @Test
+    void waitsGrowUpToTheLongest() {
+        pool.close(); // from now on no connection can be had
+        assertThrows(QuotaException.Unavailable.class, () -> quotas.retrying(QUICK.attempts(12)
+                .waits(Duration.ofMillis(1), Duration.ofMillis(2)).listener(attempts::add))
+                .consume(CALL));
+        assertThat(attempts).hasSize(12).allMatch(attempt -> attempt.nextIn() == null
+                || attempt.nextIn().compareTo(Duration.ofMillis(2)) <= 0);
     }
 
     @Test
