@@ -35,7 +35,7 @@ import tools.jackson.core.json.JsonFactory;
         sortOptions = false)
 public final class Mutants implements Callable<Integer> {
 
-    private static final Duration LIMIT = Duration.ofMinutes(10);
+    private static final Duration LIMIT = Duration.ofMinutes(3);
     private static final Duration LONG_LIMIT = Duration.ofMinutes(40);
 
     /** They compare texts with what was generated, or say how it looks: any change is one. */
