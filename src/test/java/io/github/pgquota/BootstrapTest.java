@@ -16,11 +16,14 @@ import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import javax.sql.DataSource;
+import org.awaitility.Awaitility;
 import org.flywaydb.core.Flyway;
 import org.flywaydb.core.api.MigrationInfo;
 import org.junit.jupiter.api.Test;
@@ -140,6 +143,31 @@ class BootstrapTest {
         try (Connection connection = source.getConnection();
                 Statement statement = connection.createStatement()) {
             statement.execute(sql);
+        }
+    }
+
+    /** Another process has begun to make the schema, and not committed it yet. */
+    @Test
+    void whoComesWhileTheSchemaIsMadeWaits() throws Exception {
+        try (TestDatabase database = TestDatabase.empty();
+                Connection other = database.connection();
+                Connection watcher = database.connection();
+                Statement sql = other.createStatement()) {
+            other.setAutoCommit(false);
+            sql.execute("select pg_advisory_xact_lock(hashtext('pgquota'), 1)");
+            sql.execute("create schema pgquota");
+            CompletableFuture<Void> migrated = CompletableFuture.runAsync(
+                    () -> Schema.of(database.dataSource()).migrate());
+            Awaitility.await().atMost(Duration.ofSeconds(30)).until(() -> {
+                try (Statement look = watcher.createStatement(); ResultSet row =
+                        look.executeQuery("select exists (select from pg_stat_activity where "
+                                + "datname = current_database() and wait_event_type = 'Lock')")) {
+                    return migrated.isDone() || row.next() && row.getBoolean(1);
+                }
+            });
+            other.commit();
+            migrated.get(60, TimeUnit.SECONDS);
+            Schema.of(database.dataSource()).verify();
         }
     }
 

@@ -95,6 +95,35 @@ interface HoldContract extends Contract {
         assertThat(holds(world)).containsExactly("open");
     }
 
+    /** The one that was taken first expires first; the other one when nobody has asked since. */
+    @Test
+    default void onlyWhatHasExpiredIsGivenBack() {
+        World world = world(Limit.named("messages").on("requests").capacity(10)).clock(MARCH);
+        Request three = Request.of("acme").take("requests", 3);
+        quotas().reserve(Request.of("acme").take("requests", 4), MINUTE).orThrow();
+        quotas().reserve(three, MINUTE.multipliedBy(60)).orThrow();
+        world.later(MINUTE);
+        quotas().consume(Request.of("acme").take("requests", 7)).orThrow();
+        assertThat(counters(world, "used, held")).containsExactly("7 3");
+        assertThat(quotas().consume(three).isGranted()).isFalse();
+        world.later(MINUTE.multipliedBy(60));
+        quotas().consume(three).orThrow();
+        assertThat(counters(world, "used, held")).containsExactly("10 0");
+        world.proof();
+    }
+
+    @Test
+    default void aHoldThatNothingCountsExpiresToo() {
+        World world = world(Limit.named("off").on("requests").capacity(10).mode(Limit.Mode.OFF))
+                .clock(MARCH);
+        OperationId hold = quotas().reserve(Request.of("acme").take("requests", 4), MINUTE)
+                .orThrow().operation();
+        world.later(MINUTE);
+        assertThatThrownBy(() -> quotas().extend(hold, Map.of(), MINUTE, null))
+                .isInstanceOfSatisfying(QuotaException.HoldEnded.class,
+                        e -> assertThat(e.state()).isEqualTo(Hold.State.EXPIRED));
+    }
+
     @Test
     default void aLateSettlementIsChargedAndSaysSo() {
         table("""

@@ -120,6 +120,7 @@ class InterleavingTest {
         var waiting = sessions.two(q -> q.settle(first, Map.of("requests", 3L)));
         sessions.commit();
         assertThat(waiting.answer().replayed()).isTrue();
+        assertThat(waiting.answer().hold().orElseThrow().state()).isEqualTo(Hold.State.RELEASED);
         assertThat(counters()).containsExactly("acme 0 4");
         world.proof();
         world.later(minute);
@@ -395,6 +396,23 @@ class InterleavingTest {
         world.later(HOUR.negated());
         assertGranted(world.quotas().consume(ask(1)), false);
         assertThat(counters()).containsExactly("acme 1 0", "acme 10 0");
+    }
+
+    /** A counter whose last operation was later, by a clock that has stepped back since. */
+    @Test
+    void oneTimeForAllCountersOfACall() throws Exception {
+        startAtEight(Limit.named("a").capacity(9), Limit.named("b").capacity(9));
+        Request a = Request.of("acme").take("a", 1);
+        Request b = Request.of("acme").take("b", 1);
+        world.quotas().consumeAll(List.of(a, b));
+        world.later(Duration.ofMinutes(2));
+        world.quotas().consume(b);
+        world.later(Duration.ofMinutes(-1));
+        Decision both = world.quotas().consume(a.take("b", 1));
+        assertThat(both.at()).isEqualTo(EIGHT.plusSeconds(120));
+        assertThat(world.rows("select distinct at from pgquota.ledger where operation = ?",
+                both.orThrow().operation().uuid())).hasSize(1);
+        world.quotas().consume(a); // is later than that, says the proof
     }
 
     // Keys

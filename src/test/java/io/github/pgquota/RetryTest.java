@@ -260,6 +260,31 @@ class RetryTest {
     }
 
     @Test
+    void anInterruptBetweenAttemptsEndsThemAndStays() throws Exception {
+        try (Connection locked = locked()) {
+            assertThrows(QuotaException.Withdrawn.class, () -> quotas.retrying(QUICK.listener(
+                    attempt -> {
+                        if (attempt.nextIn() != null) {
+                            Thread.currentThread().interrupt();
+                        }
+                    })).consume(CALL));
+            assertThat(Thread.interrupted()).isTrue();
+            locked.rollback();
+        }
+        assertThat(used()).isEqualTo(1);
+    }
+
+    @Test
+    void waitsGrowUpToTheLongest() {
+        pool.close(); // from now on no connection can be had
+        assertThrows(QuotaException.Unavailable.class, () -> quotas.retrying(QUICK.attempts(12)
+                .waits(Duration.ofMillis(1), Duration.ofMillis(2)).listener(attempts::add))
+                .consume(CALL));
+        assertThat(attempts).hasSize(12).allMatch(attempt -> attempt.nextIn() == null
+                || attempt.nextIn().compareTo(Duration.ofMillis(2)) <= 0);
+    }
+
+    @Test
     void denialsAndErrorsAreAnswersAndNotTriedAgain() throws Exception {
         assertThat(retrying().consume(Request.of("acme").take("requests", 11)).isGranted())
                 .isFalse();

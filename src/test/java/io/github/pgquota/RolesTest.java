@@ -24,6 +24,9 @@ class RolesTest {
             + "'{null}', "
             + "'{null}', '{null}', '{1}', '{x}', '{1}', null, null)";
 
+    private static final String APPLY_ONE = "select status from pgquota.apply('consume', 'acme', "
+            + "null, null, null, '{x}', '{1}')";
+
     private static Room room;
     private static final Map<String, String> LOGINS = new HashMap<>();
 
@@ -103,6 +106,7 @@ class RolesTest {
             select * from pgquota.plan_version, pgquota.plan_limit              | app admin
             select * from pgquota.tenant, pgquota.setting                       | app admin
             APPLY                                                               | app admin
+            APPLY ONE                                                           | app admin
             select pgquota.upkeep('holds', 1)                                   | app admin
             select * from pgquota.usage                                         | admin report
             select * from pgquota.ledger_line                                   | admin report
@@ -134,6 +138,7 @@ class RolesTest {
             """)
     void aRoleMay(String statement, String roles) throws SQLException {
         String sql = statement.equals("APPLY") ? APPLY
+                : statement.equals("APPLY ONE") ? APPLY_ONE
                 : statement.equals("INSERT ADJUSTMENT")
                         ? "insert into pgquota.adjustment (tenant, scope, limit_name, kind, "
                         + "capacity, from_at) "
@@ -170,9 +175,12 @@ class RolesTest {
             try (var statement = connection.prepareStatement(APPLY)) {
                 assertThat(Room.rows(statement)).containsExactly("granted");
             }
+            try (var statement = connection.prepareStatement(APPLY_ONE)) {
+                assertThat(Room.rows(statement)).containsExactly("granted");
+            }
             try (var statement = connection.prepareStatement(
                     "select scope, used from pgquota.balances('acme')")) {
-                assertThat(Room.rows(statement)).containsExactly("acme 3");
+                assertThat(Room.rows(statement)).containsExactly("acme 4");
             }
         } finally {
             room.run("drop schema mine cascade");

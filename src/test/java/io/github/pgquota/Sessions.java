@@ -2,16 +2,20 @@ package io.github.pgquota;
 
 import static org.awaitility.Awaitility.await;
 
+import io.github.pgquota.internal.EngineList;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /**
@@ -60,7 +64,16 @@ final class Sessions implements AutoCloseable {
 
     /** Starts a call in the second session and returns once it waits for the first one. */
     <T> Waiting<T> two(Function<Operations, T> call) {
-        Future<T> future = thread.submit(() -> call.apply(quotas.within(two)));
+        return begin(() -> call.apply(quotas.within(two)));
+    }
+
+    /** The same with a list of any verbs, each as the engine answers it. */
+    Waiting<List<Object>> two(List<Consumer<Operations>> calls) {
+        return begin(() -> EngineList.decide(two, calls, false));
+    }
+
+    private <T> Waiting<T> begin(Callable<T> call) {
+        Future<T> future = thread.submit(call);
         await().atMost(Duration.ofSeconds(30)).pollInterval(Duration.ofMillis(5)).until(() -> {
             if (future.isDone()) {
                 throw new AssertionError("the second session does not wait: " + outcome(future));

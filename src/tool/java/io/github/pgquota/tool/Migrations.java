@@ -1,5 +1,6 @@
 package io.github.pgquota.tool;
 
+import java.nio.file.Path;
 import javax.sql.DataSource;
 import org.flywaydb.core.Flyway;
 
@@ -13,12 +14,17 @@ public final class Migrations {
 
     /** Migrates a database. */
     public static void run(DataSource database) {
+        run(database, Path.of("db/migration"));
+    }
+
+    /** Migrates a database with the scripts in a folder. */
+    public static void run(DataSource database, Path scripts) {
         Flyway.configure()
                 .dataSource(database)
                 .defaultSchema("pgquota")
                 .table("schema_history")
                 .createSchemas(true)
-                .locations("filesystem:db/migration")
+                .locations("filesystem:" + scripts)
                 .load()
                 .migrate();
     }

@@ -70,7 +70,9 @@ final class ServerStarter {
         parsed.setURL(url);
         String user = Objects.requireNonNullElse(parsed.getUser(), System.getProperty("user.name"));
         String password = Objects.requireNonNullElse(parsed.getPassword(), "");
-        return new Started(url, user, password, null);
+        // In the URL they would win over those that others want to log in as.
+        return new Started(url.replaceAll("(?<=[?&])(user|password)=[^&]*&?", "")
+                .replaceAll("[?&]$", ""), user, password, null);
     }
 
     private static Map<String, String> settings(Durability durability) {

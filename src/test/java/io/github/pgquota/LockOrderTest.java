@@ -1,0 +1,216 @@
+package io.github.pgquota;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/**
+ * Locks are taken in one order. The first caller has a lock that comes first in it; the second one
+ * waits for that lock, and has none that comes later: the first one can take it without a deadlock.
+ */
+class LockOrderTest {
+
+    private static final Limit ORG =
+            Limit.named("org").on("requests").capacity(30).per(Window.lifetime());
+    private static final Limit TEAM = Limit.named("team").on("requests").level(1).capacity(10);
+    private static final Limit LIMIT_A = Limit.named("a").capacity(9);
+    private static final Limit LIMIT_B = Limit.named("b").capacity(9);
+    private static final Duration HOUR = Duration.ofHours(1);
+
+    private World world;
+    private Sessions sessions;
+
+    private void start(Limit... limits) throws Exception {
+        world = World.with(limits).clock("2130-05-05T08:00:00Z");
+        sessions = new Sessions(world);
+    }
+
+    @AfterEach
+    void close() throws Exception {
+        sessions.close();
+        world.proof();
+        world.close();
+    }
+
+    private static Request org() {
+        return Request.of("acme").take("requests", 1);
+    }
+
+    private static Request team() {
+        return Request.of("acme/a").take("requests", 1);
+    }
+
+    private List<String> counters() {
+        return world.rows("select scope, meter, used, held from pgquota.counter "
+                + "order by scope, meter, start_at");
+    }
+
+    @Test
+    void ofASingleCall() throws Exception {
+        start(TEAM, ORG);
+        world.quotas().consume(team());
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.consume(team()));
+        sessions.one().consume(team());
+        sessions.commit();
+        waiting.answer().orThrow();
+        assertThat(counters()).containsExactly("acme requests 4 0", "acme/a requests 3 0");
+    }
+
+    @Test
+    void ofAList() throws Exception {
+        start(TEAM, ORG);
+        world.quotas().consume(team());
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.consumeAll(List.of(team(), team())));
+        sessions.one().consume(team());
+        sessions.commit();
+        assertThat(waiting.answer()).allMatch(Decision::isGranted);
+        assertThat(counters()).containsExactly("acme requests 5 0", "acme/a requests 4 0");
+    }
+
+    /** A refund locks its counters before it looks. */
+    @Test
+    void ofWhatIsLockedFirst() throws Exception {
+        start(TEAM, ORG);
+        OperationId operation = world.quotas().consume(team()).orThrow().operation();
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.refund(operation, Map.of(), null));
+        sessions.one().consume(team());
+        sessions.commit();
+        waiting.answer();
+        assertThat(counters()).containsExactly("acme requests 2 0", "acme/a requests 1 0");
+    }
+
+    /** Both have to open windows: who was there first may go on. */
+    @Test
+    void ofFirstWindows() throws Exception {
+        start(TEAM, ORG);
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.consume(team()));
+        sessions.one().consume(team());
+        sessions.commit();
+        waiting.answer().orThrow();
+        assertThat(counters()).containsExactly("acme requests 3 0", "acme/a requests 2 0");
+    }
+
+    /** A window is there already, the other has to be opened. */
+    @Test
+    void ofAFirstWindowBesideAnOpenOne() throws Exception {
+        start(TEAM, ORG);
+        world.quotas().consume(org());
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.consume(team()));
+        sessions.one().consume(team());
+        sessions.commit();
+        waiting.answer().orThrow();
+        assertThat(counters()).containsExactly("acme requests 4 0", "acme/a requests 2 0");
+    }
+
+    /** Who waits for a window that a rival opens has locked what comes before, open or not. */
+    @Test
+    void ofAnOpenWindowBeforeAFirstOne() throws Exception {
+        start(LIMIT_A, LIMIT_B);
+        Request a = Request.of("acme").take("a", 1);
+        Request b = Request.of("acme").take("b", 1);
+        world.quotas().consume(a);
+        sessions.one().consume(b);
+        var opening = sessions.two(q -> q.consume(a.take("b", 1)));
+        try (Sessions others = new Sessions(world)) {
+            var waiting = others.two(q -> q.consume(a));
+            sessions.commit();
+            opening.answer().orThrow();
+            waiting.answer().orThrow();
+        }
+        assertThat(counters()).containsExactly("acme a 3 0", "acme b 2 0");
+    }
+
+    /** A window is there, the other has ended: it is closed under its lock, as all others are. */
+    @Test
+    void ofALaterWindowBesideAnOpenOne() throws Exception {
+        start(TEAM.per(Window.hour()), ORG);
+        world.quotas().consume(team());
+        world.later(HOUR);
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.consume(team()));
+        sessions.one().consume(team());
+        sessions.commit();
+        waiting.answer().orThrow();
+        assertThat(counters()).containsExactly("acme requests 4 0", "acme/a requests 1 0",
+                "acme/a requests 2 0");
+    }
+
+    @Test
+    void ofKeys() throws Exception {
+        start(TEAM);
+        Request a = Request.of("acme/a").take("requests", 1);
+        Request b = Request.of("acme/b").take("requests", 1);
+        Request c = Request.of("acme/c").take("requests", 1);
+        Request d = Request.of("acme/d").take("requests", 1);
+        world.quotas().consumeAll(List.of(a, b, c, d));
+        sessions.one().consume(a.key("1"));
+        var waiting = sessions.two(q -> q.consumeAll(List.of(c.key("2"), d.key("1"))));
+        sessions.one().consume(b.key("2"));
+        sessions.commit();
+        assertThatThrownBy(waiting::answer)
+                .isInstanceOfSatisfying(QuotaException.Partial.class, e -> assertThat(e.outcomes())
+                        .hasSize(2).allMatch(QuotaException.KeyConflict.class::isInstance));
+        assertThat(counters()).containsExactly("acme/a requests 2 0", "acme/b requests 2 0",
+                "acme/c requests 1 0", "acme/d requests 1 0");
+    }
+
+    private OperationId hold(Request request, Duration ttl) {
+        OperationId hold = world.quotas().reserve(request, ttl).orThrow().operation();
+        world.later(Duration.ofMillis(1)); // so that the next one's id comes after it
+        return hold;
+    }
+
+    /** No counter's lock stands for theirs. */
+    @Test
+    void ofHoldsThatNothingCounts() throws Exception {
+        start(Limit.named("idle").on("requests").capacity(10).mode(Limit.Mode.OFF));
+        OperationId first = hold(org(), HOUR);
+        OperationId second = hold(org(), HOUR);
+        sessions.one().release(first);
+        var waiting = sessions.two(List.of(q -> q.release(second), q -> q.release(first)));
+        sessions.one().release(second);
+        sessions.commit();
+        assertThat(waiting.answer()).hasSize(2).allMatch(
+                answer -> answer instanceof Granted granted && granted.replayed());
+    }
+
+    /** Each on two counters, whose other one somebody has. */
+    @Test
+    void ofHoldsThatHaveExpired() throws Exception {
+        start(LIMIT_A, LIMIT_B, Limit.named("c").capacity(9));
+        Request both = Request.of("acme").take("b", 1);
+        hold(both.take("a", 1), HOUR);
+        hold(both.take("c", 1), HOUR);
+        world.later(HOUR);
+        sessions.one().consume(Request.of("acme").take("a", 1));
+        var waiting = sessions.two(q -> q.consume(both));
+        sessions.one().consume(Request.of("acme").take("c", 1));
+        sessions.commit();
+        waiting.answer().orThrow();
+        assertThat(counters()).containsExactly("acme a 1 0", "acme b 1 0", "acme c 1 0");
+    }
+
+    /** Holds are looked at under the counter's lock. */
+    @Test
+    void ofACounterAndItsHolds() throws Exception {
+        start(ORG);
+        hold(org(), HOUR);
+        sessions.one().consume(org());
+        world.later(HOUR);
+        var waiting = sessions.two(q -> q.consume(org()));
+        sessions.one().consume(org());
+        sessions.commit();
+        waiting.answer().orThrow();
+        assertThat(counters()).containsExactly("acme requests 3 0");
+    }
+}
