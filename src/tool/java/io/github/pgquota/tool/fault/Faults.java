@@ -165,6 +165,8 @@ public final class Faults implements Callable<Integer> {
         figures.print(out);
         out.printf(Locale.ROOT, "%,d calls were let through while the database was away%n",
                 number(server, "select count(*) from history.told where outcome = 'away'"));
+        out.printf(Locale.ROOT, "%d migrations gave up, as calls kept them from the tables%n",
+                scene.keptOut());
         out.println(scene.between());
         out.flush();
         if (json != null) {
