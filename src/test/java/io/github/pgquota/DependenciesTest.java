@@ -42,7 +42,8 @@ class DependenciesTest {
 
     @Test
     void everythingButTestsIsThere() throws Exception {
-        String pom = Files.readString(Path.of("pom.xml"));
+        // what plugins need, here and in profiles, is nobody's who uses the library
+        String pom = Files.readString(Path.of("pom.xml")).replaceAll("(?s)<plugin>.*?</plugin>", "");
         Matcher dependency = DEPENDENCY.matcher(pom);
         int found = 0;
         while (dependency.find()) {

@@ -16,7 +16,7 @@ import org.postgresql.util.ServerErrorMessage;
 /** What the caller is told of an SQLSTATE. Whether it was charged depends on it. */
 class SqlStatesTest {
 
-    /** In a statement of the library's own, in the caller's transaction, and without a connection. */
+    /** In a statement of the library's own, in the caller's transaction, without a connection. */
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
             08006 | OutcomeUnknown | Unavailable      | Unavailable
@@ -75,10 +75,10 @@ class SqlStatesTest {
     /** A full disk is a plain error, or the end of the server. */
     @Test
     void whatEndsTheSessionIsUnknown() {
-        assertThat(SqlStates.alone(new PSQLException(said("ERROR", "53100", "mdextend")), Right.APP))
-                .isInstanceOf(QuotaException.Unavailable.class);
-        assertThat(SqlStates.alone(new PSQLException(said("PANIC", "53100", "XLogWrite")), Right.APP))
-                .isInstanceOf(QuotaException.OutcomeUnknown.class);
+        assertThat(SqlStates.alone(new PSQLException(said("ERROR", "53100", "mdextend")),
+                Right.APP)).isInstanceOf(QuotaException.Unavailable.class);
+        assertThat(SqlStates.alone(new PSQLException(said("PANIC", "53100", "XLogWrite")),
+                Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
         assertThat(SqlStates.alone(new PSQLException(said("FATAL", "25P03", "ProcessInterrupts")),
                 Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
     }
@@ -100,7 +100,8 @@ class SqlStatesTest {
     void aMissingRightIsFoundBelowWhatStandsBetween() {
         RuntimeException above = new RuntimeException(new IllegalStateException(
                 new SQLException("", "42501")));
-        assertThat(SqlStates.between(above, Right.APP)).isInstanceOf(QuotaException.Forbidden.class);
+        assertThat(SqlStates.between(above, Right.APP))
+                .isInstanceOf(QuotaException.Forbidden.class);
         RuntimeException other = new RuntimeException(new SQLException("", "42P01"));
         assertThat(SqlStates.between(other, Right.APP)).isSameAs(other);
     }

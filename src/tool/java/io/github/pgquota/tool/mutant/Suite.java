@@ -76,7 +76,8 @@ final class Suite {
         // as Maven runs them, but in a JVM that is soon there and soon gone
         List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Duser.timezone=Asia/Kathmandu",
+                "-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+                "-Duser.timezone=Asia/Kathmandu",
                 "-Dpgquota.test.postgres=" + server,
                 "-Dorg.slf4j.simpleLogger.log.com.zaxxer.hikari=off",
                 "-Dorg.slf4j.simpleLogger.log.org.flywaydb=warn",
