@@ -43,7 +43,8 @@ class DependenciesTest {
     @Test
     void everythingButTestsIsThere() throws Exception {
         // what plugins need, here and in profiles, is nobody's who uses the library
-        String pom = Files.readString(Path.of("pom.xml")).replaceAll("(?s)<plugin>.*?</plugin>", "");
+        String pom = Files.readString(Path.of("pom.xml"))
+                .replaceAll("(?s)<plugin>.*?</plugin>", "");
         Matcher dependency = DEPENDENCY.matcher(pom);
         int found = 0;
         while (dependency.find()) {
