@@ -273,7 +273,9 @@ class AwayTest {
             assertThat(Files.readString(file)).isEqualTo(other);
         }
         Files.writeString(file, "+ 9 consume acme k requests=1\n- 9\n");
-        quotas.away(policy()).close();
+        try (Away.Gate gate = quotas.away(policy())) {
+            assertThat(gate.report().waiting()).isZero();
+        }
         assertThatThrownBy(() -> quotas.away(Away.keptIn(folder.resolve("no/where"))))
                 .hasMessageContaining("cannot be opened");
         assertThat(used()).isEmpty();
@@ -345,18 +347,21 @@ class AwayTest {
         }
     }
 
-    /** Told denied, and charged after that: so it is not asked before it is charged. */
+    /** Else it might be told "denied", and be charged after that. */
     @Test
     void whatWaitsIsAnsweredAsItWas() throws Exception {
-        try (Away.Gate gate = quotas.away(policy());
+        world.quotas().consume(Request.of("acme").take("requests", 9)).orThrow();
+        try (Quotas hasty = Quotas.on(source()).timeouts(Timeouts.standard()
+                        .lock(Duration.ofMillis(200))).build();
+                Away.Gate gate = hasty.away(policy());
                 var blocker = world.database().connection(); var sql = blocker.createStatement()) {
-            world.quotas().consume(Request.of("acme").take("requests", 9)).orThrow();
             away();
             gate.consume(CALL.key("k")).orThrow();
             world.quotas().consume(CALL).orThrow(); // full
             blocker.setAutoCommit(false);
-            sql.execute("lock table pgquota.plan_limit"); // nobody is charged
+            sql.execute("select from pgquota.counter for update");
             back();
+            Gate.await().until(() -> gate.report().sinceOrNull() == null);
             assertThat(gate.consume(CALL.key("k")).orThrow().replayed()).isTrue();
             blocker.rollback();
             awaitCharged(gate);
