@@ -53,7 +53,8 @@ analyze share;
 create table entry as
 select l.*, lag(l.used_after, 1, 0::bigint) over w as used_before,
        lag(l.entry, 1, 0::bigint) over w as entry_before,
-       min(d.at) over (w rows between 1 following and unbounded following) as gone_at,
+       min(d.at) over (partition by l.tenant, l.counter order by l.entry desc
+                       rows between unbounded preceding and 1 preceding) as gone_at,
        sum(case when l.verb = 'settle' and (l.at < h.expires_at) is not true then l.amount
                 else 0 end) over w as late
   from pgquota.ledger l
