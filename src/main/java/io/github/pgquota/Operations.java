@@ -103,7 +103,9 @@ public interface Operations {
     Decision check(Request request);
 
     /**
-     * Independent requests in one round trip, each decided on its own, in their order.
+     * Independent requests in one round trip, each decided on its own, in their order. All of them
+     * have the time of one statement ({@link Timeouts}), and keep their counters locked as long:
+     * send hundreds, not hundreds of thousands.
      *
      * @throws QuotaException if one of them is in error; the others are decided and stay so, see
      *     {@link QuotaException.Partial}

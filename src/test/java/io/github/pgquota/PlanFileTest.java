@@ -58,7 +58,11 @@ class PlanFileTest {
             Path example = file(example());
             List<String> told = room.plans.diff(example);
             assertThat(room.rows("select from pgquota.plan_version")).isEmpty();
-            assertThat(told).contains("plan FREE: new", "default plan none -> FREE",
+            assertThat(told).contains("plan FREE: new",
+                    "plan FREE: limit tokens: new, meter tokens, level 0, window month, capacity "
+                            + "100000, overage deny, mode enforce, billed true, alerts [80, 100], "
+                            + "message {remaining} of {capacity} tokens are left until {resets_at}",
+                    "default plan none -> FREE",
                     "tenant acme: plan none -> PRO", "tenant acme: zone none -> Europe/Berlin",
                     "tenant acme: override messages = 8000 for acme from 2026-12-01T00:00:00Z "
                             + "until 2027-01-01T00:00:00Z",
@@ -80,12 +84,15 @@ class PlanFileTest {
                     "tokens 21000000");
 
             Path changed = file(example().replace("capacity: 50}", "capacity: 60}")
+                    .replace("alerts: [80, 100]", "alerts: [90]")
                     .replace("- {limit: tokens, units: 1_000_000,", "- {limit: tokens, units: "
                     + "2_000_000,")
                     .replace("zone: Europe/Berlin", "zone: ~").replace("default_plan: FREE",
                     "default_plan: ~"));
             assertThat(room.plans.apply(changed)).containsExactly(
-                    "plan FREE: limit requests: capacity 50 -> 60", "default plan FREE -> none",
+                    "plan FREE: limit requests: capacity 50 -> 60",
+                    "plan FREE: limit tokens: alerts [80, 100] -> [90]",
+                    "default plan FREE -> none",
                     "tenant acme: zone Europe/Berlin -> none",
                     "tenant acme: withdraw boost tokens + 1000000 for acme from "
                     + "2026-12-05T00:00:00Z "

@@ -12,11 +12,13 @@ import java.time.Instant;
 import java.time.LocalDateTime;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.UUID;
+import java.util.stream.Collectors;
 import org.jooq.DSLContext;
 import org.jooq.Field;
 import org.jooq.Record;
@@ -83,7 +85,9 @@ final class PlanChanges {
             Optional<Limit> was = old.stream().filter(l -> l.name().equals(limit.name()))
                     .findFirst();
             if (was.isEmpty()) {
-                lines.add(title + "limit " + limit.name() + ": new, " + PgPlans.fields(limit));
+                lines.add(title + "limit " + limit.name() + ": new, " + fields(limit).entrySet()
+                        .stream().map(field -> field.getKey() + " " + field.getValue())
+                        .collect(Collectors.joining(", ")));
             } else if (!was.get().equals(limit)) {
                 lines.add(title + "limit " + limit.name() + ": " + differences(was.get(), limit));
             }
@@ -96,20 +100,32 @@ final class PlanChanges {
     }
 
     private static String differences(Limit before, Limit after) {
-        Map<String, @Nullable Object> old = PgPlans.fields(before);
-        Map<String, @Nullable Object> now = PgPlans.fields(after);
+        Map<String, Object> old = fields(before);
+        Map<String, Object> now = fields(after);
         return now.keySet().stream()
-                .filter(field -> !Objects.equals(old.get(field), now.get(field)))
-                .map(field -> field + " " + word(field, old.get(field)) + " -> " + word(field,
-                now.get(field)))
-                .reduce((a, b) -> a + ", " + b)
-                .orElse("");
+                .filter(field -> !now.get(field).equals(old.get(field)))
+                .map(field -> field + " " + old.get(field) + " -> " + now.get(field))
+                .collect(Collectors.joining(", "));
+    }
+
+    /** What a limit says, but its name, in the file's words. */
+    private static Map<String, Object> fields(Limit limit) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        PgPlans.fields(limit).forEach((field, value) -> fields.put(switch (field) {
+            case "per" -> "window";
+            case "thresholds" -> "alerts";
+            default -> field;
+        }, word(field, value)));
+        fields.remove("name");
+        return fields;
     }
 
     private static Object word(String field, @Nullable Object value) {
-        return value != null ? value
-                : field.equals("capacity") ? "unlimited" : field.equals("overage") ? "allow"
-                : "none";
+        return switch (field) {
+            case "capacity" -> value == null ? "unlimited" : value;
+            case "overage" -> value == null ? "allow" : value.equals(0L) ? "deny" : value;
+            default -> value == null ? "none" : value;
+        };
     }
 
     private void tenant(PlanFile.Tenant tenant) {

@@ -194,11 +194,18 @@ final class SqlStates {
                 || endsTheSession(e) || isNotReplicated(e);
     }
 
-    /** A server that panics tells the state of what stopped it, such as a disk that is full. */
+    /**
+     * A server that panics tells the state of what stopped it, such as a disk that is full. The
+     * word for how bad it is may be in the server's language: where a panic is likely, only what
+     * is surely less is not one.
+     */
     private static boolean endsTheSession(SQLException e) {
         ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
-        return said != null && ("PANIC".equals(said.getSeverity())
-                || "FATAL".equals(said.getSeverity()));
+        if (said == null || "ERROR".equals(said.getSeverity())) {
+            return false;
+        }
+        return "PANIC".equals(said.getSeverity()) || "FATAL".equals(said.getSeverity())
+                || state(e).startsWith("53") || state(e).startsWith("58");
     }
 
     private static boolean is(SQLException e, String... states) {

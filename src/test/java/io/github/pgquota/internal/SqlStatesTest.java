@@ -79,6 +79,10 @@ class SqlStatesTest {
                 Right.APP)).isInstanceOf(QuotaException.Unavailable.class);
         assertThat(SqlStates.alone(new PSQLException(said("PANIC", "53100", "XLogWrite")),
                 Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
+        assertThat(SqlStates.alone(new PSQLException(said("PANIK", "53100", "XLogWrite")),
+                Right.APP)).as("a German server").isInstanceOf(QuotaException.OutcomeUnknown.class);
+        assertThat(SqlStates.alone(new PSQLException(said("FEHLER", "42501", "aclcheck_error")),
+                Right.APP)).isInstanceOf(QuotaException.Forbidden.class);
         assertThat(SqlStates.alone(new PSQLException(said("FATAL", "25P03", "ProcessInterrupts")),
                 Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
     }
