@@ -120,17 +120,16 @@ final class AwayFile implements AutoCloseable {
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
-            int number = 0;
-            for (String line : new String(bytes, 0, end, StandardCharsets.UTF_8).split("\n")) {
-                number++;
-                if (!line.isEmpty()) {
-                    take(line, number, waiting);
+            String[] lines = new String(bytes, 0, end, StandardCharsets.UTF_8).split("\n", -1);
+            for (int i = 0; i < lines.length; i++) { // the last one is empty, or cut off
+                if (!lines[i].isEmpty()) {
+                    take(lines[i], i + 1, waiting);
                 }
             }
             if (end < bytes.length) {
                 if (bytes[end] != '+' && bytes[end] != '-') { // a file of somebody else's
                     throw damaged(new String(bytes, end, bytes.length - end,
-                            StandardCharsets.UTF_8), number + 1, null);
+                            StandardCharsets.UTF_8), lines.length, null);
                 }
                 file.setLength(end);
             }
@@ -144,8 +143,8 @@ final class AwayFile implements AutoCloseable {
         try {
             String[] words = line.split(" ");
             long entry = Long.parseLong(words[1]);
-            last = Math.max(last, entry);
-            if (words[0].equals("-") && words.length == 2) {
+            if (line.equals("- " + entry)) {
+                last = Math.max(last, entry);
                 waiting.remove(entry);
                 return;
             }
@@ -155,9 +154,13 @@ final class AwayFile implements AutoCloseable {
                         .map(amount -> amount.split("="))
                         .collect(Collectors.toMap(amount -> decoded(amount[0]),
                                 amount -> Long.valueOf(amount[1])));
-                waiting.put(entry, new Entry(entry, words[2], new Request(
-                        new Scope(decoded(words[3])), amounts, decoded(words[4]))));
-                return;
+                Entry taken = new Entry(entry, words[2], new Request(
+                        new Scope(decoded(words[3])), amounts, decoded(words[4])));
+                if (entry > last && taken.line().equals(line)) {
+                    last = entry;
+                    waiting.put(entry, taken);
+                    return;
+                }
             }
         } catch (QuotaException | IllegalArgumentException | IllegalStateException
                 | ArrayIndexOutOfBoundsException e) {
