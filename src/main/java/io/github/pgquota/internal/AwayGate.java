@@ -94,7 +94,7 @@ final class AwayGate extends Verbs implements Away.Gate {
         Verbs way = isAway() ? quotas : inner; // who knows that it is away does not try again
         if (mayPass) {
             // without waiting for a database that is known to be away
-            Granted granted = isAway() ? pass(change) : again(change);
+            Granted granted = isAway() ? pass(change, false) : again(change);
             if (granted != null) {
                 return granted;
             }
@@ -102,15 +102,15 @@ final class AwayGate extends Verbs implements Away.Gate {
         try {
             return way.decide(change);
         } catch (QuotaException.Unavailable e) {
-            return passOr(e, change, mayPass && SqlStates.isAway(e));
-        } catch (QuotaException.OutcomeUnknown e) {
+            return passOr(e, change, mayPass && SqlStates.isAway(e), true);
+        } catch (QuotaException.OutcomeUnknown e) { // of one call; others may have an answer
             return passOr(e, change, mayPass && change.key() != null
-                    && !Thread.currentThread().isInterrupted());
+                    && !Thread.currentThread().isInterrupted(), false);
         }
     }
 
-    private Decision passOr(QuotaException e, Change change, boolean mayPass) {
-        Granted granted = mayPass ? pass(change) : null;
+    private Decision passOr(QuotaException e, Change change, boolean mayPass, boolean opens) {
+        Granted granted = mayPass ? pass(change, opens) : null;
         if (granted == null) {
             throw e;
         }
@@ -143,8 +143,12 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
     }
 
-    /** Null if the gate is closed to it. */
-    private @Nullable Granted pass(Change change) {
+    /**
+     * Null if the gate is closed to it.
+     *
+     * @param opens whether the others need not ask any longer
+     */
+    private @Nullable Granted pass(Change change, boolean opens) {
         synchronized (lock) {
             Granted first = again(change);
             if (first != null) {
@@ -164,7 +168,9 @@ final class AwayGate extends Verbs implements Away.Gate {
                 return null;
             }
             take(request);
-            setAway();
+            if (opens) {
+                setAway();
+            }
             start();
             return granted(request, false);
         }

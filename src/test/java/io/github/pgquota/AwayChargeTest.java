@@ -1,0 +1,135 @@
+package io.github.pgquota;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import io.github.pgquota.tool.Proxy;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+import org.postgresql.ds.PGSimpleDataSource;
+
+/** What goes wrong while a gate charges holds up as little as can be, and opens nothing. */
+class AwayChargeTest extends AwayCase {
+
+    private static final Request OTHER = Request.of("other").take("requests", 1);
+
+    /** What a method does. */
+    private interface Does {
+        @Nullable Object on(Method method, Object[] arguments) throws Exception;
+    }
+
+    private static <T> T proxied(Class<T> type, Does does) {
+        return type.cast(java.lang.reflect.Proxy.newProxyInstance(
+                AwayChargeTest.class.getClassLoader(), new Class<?>[] {type},
+                (self, method, arguments) -> {
+                    try {
+                        return does.on(method, arguments);
+                    } catch (InvocationTargetException e) {
+                        throw e.getCause();
+                    }
+                }));
+    }
+
+    /** Before a connection is had from it something else happens. */
+    private static DataSource after(Runnable first, DataSource source) {
+        return proxied(DataSource.class, (method, arguments) -> {
+            first.run();
+            return method.invoke(source, arguments);
+        });
+    }
+
+    private static boolean isChargers() {
+        return Thread.currentThread().getName().equals("pgquota-away");
+    }
+
+    private Away wide() {
+        return Away.keptIn(folder.resolve("away")).open("requests", 0, 1_000);
+    }
+
+    private Connection lock(String tenant) throws Exception {
+        Connection blocker = world.database().connection();
+        blocker.setAutoCommit(false);
+        try (var sql = blocker.createStatement()) {
+            sql.execute("select from pgquota.counter where tenant = '" + tenant + "' for update");
+        }
+        return blocker;
+    }
+
+    /** The database is there: it denies what it would deny, whatever became of one call. */
+    @Test
+    void oneLostAnswerOpensNoGateForOthers() {
+        world.quotas().consume(Request.of("other").take("requests", 10)).orThrow();
+        try (Pools.Pool pool = pool(); Quotas pooled = Quotas.on(pool).build();
+                Away.Gate gate = pooled.away(policy())) {
+            gate.balances(CALL.scope());
+            proxy.loseReplies(1);
+            assertThat(gate.consume(CALL.key("k")).orThrow().isCharged()).isFalse();
+            assertThat(gate.report().sinceOrNull()).isNull();
+            assertThat(gate.consume(OTHER).isGranted()).isFalse();
+            awaitCharged(gate);
+        }
+        assertThat(world.rows("select tenant, used from pgquota.counter order by tenant"))
+                .containsExactly("acme 1", "other 10");
+    }
+
+    /** Another process, whose file has room for a few lines. */
+    static final class FullDisk {
+        private FullDisk() {}
+
+        public static void main(String[] arguments) {
+            PGSimpleDataSource source = new PGSimpleDataSource();
+            source.setUser(arguments[2]);
+            source.setPassword(arguments[3]);
+            try (Proxy proxy = Proxy.to(arguments[1])) {
+                source.setURL(proxy.url(arguments[1]));
+                try (Quotas quotas = Quotas.on(source).build(); Away.Gate gate = quotas.away(
+                        Away.keptIn(Path.of(arguments[0])).open("requests", 0, 1_000))) {
+                    proxy.loseRequests(Integer.MAX_VALUE);
+                    assertThrows(QuotaException.Unavailable.class, () -> fill(gate));
+                    proxy.loseRequests(0);
+                    awaitCharged(gate);
+                    proxy.loseRequests(Integer.MAX_VALUE); // another outage
+                    gate.consume(Request.of("acme").take("requests", 1_000)).orThrow();
+                    proxy.loseRequests(0);
+                    awaitCharged(gate);
+                }
+            }
+        }
+
+        /** Short lines, so that there is less room left than the lines need that end them. */
+        private static void fill(Operations gate) {
+            for (int i = 0; i < 100; i++) {
+                gate.consume(Request.of("acme").take("requests", 1).key(Integer.toString(i, 36)));
+            }
+        }
+    }
+
+    private static void hold(CountDownLatch until) {
+        try {
+            until.await();
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static Connection unclosable(Connection connection) {
+        return proxied(Connection.class, (method, arguments) -> method.getName().equals("close")
+                ? null : method.invoke(connection, arguments));
+    }
+}
