@@ -88,6 +88,24 @@ class AwayChargeTest extends AwayCase {
                 .containsExactly("acme 1", "other 10");
     }
 
+    @Test
+    void anErrorEndsNoCharging() {
+        AtomicBoolean breaks = new AtomicBoolean(true);
+        DataSource source = after(() -> {
+            if (isChargers() && breaks.getAndSet(false)) {
+                throw new NoClassDefFoundError("a jar that was replaced");
+            }
+        }, source());
+        try (Quotas broken = Quotas.on(source).build(); Away.Gate gate = broken.away(policy())) {
+            away();
+            gate.consume(CALL).orThrow();
+            back();
+            awaitCharged(gate);
+            assertThat(breaks).isFalse();
+        }
+        assertThat(used()).containsExactly("1");
+    }
+
     /** Another process, whose file has room for a few lines. */
     static final class FullDisk {
         private FullDisk() {}

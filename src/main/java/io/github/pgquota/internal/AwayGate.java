@@ -14,8 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
-import java.util.concurrent.Executors;
-import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -31,7 +30,7 @@ final class AwayGate extends Verbs implements Away.Gate {
     private final Verbs inner;
     private final Away policy;
     private final AwayFile file;
-    private final ScheduledExecutorService charger = Executors.newSingleThreadScheduledExecutor(
+    private final ScheduledThreadPoolExecutor charger = new ScheduledThreadPoolExecutor(1,
             work -> {
                 Thread thread = new Thread(work, "pgquota-away");
                 thread.setDaemon(true);
@@ -64,7 +63,8 @@ final class AwayGate extends Verbs implements Away.Gate {
                 waiting.put(entry.id(), entry);
                 take(entry.request());
             });
-        } catch (RuntimeException e) {
+            charger.prestartCoreThread(); // when it is needed, there may be no room for one
+        } catch (RuntimeException | Error e) {
             file.close();
             throw e;
         }
@@ -235,20 +235,21 @@ final class AwayGate extends Verbs implements Away.Gate {
     /** Under the lock: sees to it that what waits is charged. */
     private void start() {
         if (!isCharging && !waiting.isEmpty() && !isClosed) {
-            isCharging = true;
             charger.schedule(this::chargeLater, PAUSE_MILLIS, TimeUnit.MILLISECONDS);
+            isCharging = true;
         }
     }
 
     private void chargeLater() {
         try {
             charge();
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             LOG.error("what was let through could not be charged, and still waits", e);
-        }
-        synchronized (lock) {
-            isCharging = false;
-            start();
+        } finally {
+            synchronized (lock) {
+                isCharging = false;
+                start();
+            }
         }
     }
 
