@@ -79,7 +79,7 @@ final class SqlStates {
 
     /** A statement failed in a transaction of the library's own. */
     static QuotaException alone(SQLException e, Right needs) {
-        if (lostOnTheWay(e)) {
+        if (lostOnTheWay(e) || isUnread(e)) {
             return new QuotaException.OutcomeUnknown(state(e), e);
         }
         return refused(e, needs);
@@ -118,6 +118,9 @@ final class SqlStates {
         if (isReadOnly(e)) {
             return new QuotaException.Invalid("transaction", state(e),
                     "is read-only: nothing can be charged in it");
+        }
+        if (isUnread(e)) {
+            return new QuotaException.OutcomeUnknown(state(e), e);
         }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
@@ -192,6 +195,11 @@ final class SqlStates {
     private static boolean lostOnTheWay(SQLException e) {
         return state(e).startsWith("08") || is(e, "40003", "57P01", "57P02", "XX000") || state(e).isEmpty()
                 || endsTheSession(e) || isNotReplicated(e);
+    }
+
+    /** The driver had no memory for the answer; the server did what it was asked to. */
+    private static boolean isUnread(SQLException e) {
+        return e instanceof PSQLException p && is(p, "53200") && p.getServerErrorMessage() == null;
     }
 
     /**
