@@ -3,8 +3,9 @@ package io.github.pgquota.internal;
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
 import java.sql.SQLWarning;
-import java.util.stream.Stream;
 import java.util.Objects;
+import java.util.Set;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
 import org.postgresql.util.PSQLWarning;
@@ -12,6 +13,9 @@ import org.postgresql.util.ServerErrorMessage;
 
 /** What an SQLSTATE means: the only place that knows them. Never looks at a message's text. */
 final class SqlStates {
+
+    /** Its sources where the server writes its log, commits and tables. */
+    private static final Set<String> COMMITS = Set.of("xlog.c", "slru.c", "md.c");
 
     private SqlStates() {}
 
@@ -205,7 +209,7 @@ final class SqlStates {
     /**
      * A server that panics tells the state of what stopped it, such as a disk that is full. The
      * word for how bad it is may be in the server's language: where a panic is likely, only what
-     * is surely less is not one.
+     * is surely less is not one. A file that may not be written has the state of a missing right.
      */
     private static boolean endsTheSession(SQLException e) {
         ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
@@ -213,7 +217,8 @@ final class SqlStates {
             return false;
         }
         return "PANIC".equals(said.getSeverity()) || "FATAL".equals(said.getSeverity())
-                || state(e).startsWith("53") || state(e).startsWith("58");
+                || state(e).startsWith("53") || state(e).startsWith("58")
+                || COMMITS.contains(Objects.requireNonNullElse(said.getFile(), ""));
     }
 
     private static boolean is(SQLException e, String... states) {

@@ -89,6 +89,25 @@ class SqlStatesTest {
                 Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
     }
 
+    /** A disk that is read-only or not ours says 42501, which elsewhere is a missing right. */
+    @Test
+    void aPanicOverAFileIsUnknownWhateverItsStateAndLanguage() {
+        for (String file : List.of("xlog.c", "slru.c", "md.c")) {
+            for (String state : List.of("42501", "42809")) {
+                assertThat(SqlStates.alone(new PSQLException(new ServerErrorMessage(
+                        "SPANIK\0C" + state + "\0Mno matter\0F" + file)), Right.APP))
+                        .as("%s of %s", state, file)
+                        .isInstanceOf(QuotaException.OutcomeUnknown.class);
+            }
+        }
+        assertThat(SqlStates.alone(new PSQLException(new ServerErrorMessage(
+                "SFEHLER\0C42501\0Mno matter\0Faclchk.c\0Raclcheck_error")), Right.APP))
+                .isInstanceOf(QuotaException.Forbidden.class);
+        assertThat(SqlStates.alone(new PSQLException(new ServerErrorMessage(
+                "SERROR\0C42501\0Mno matter\0Fmd.c")), Right.APP))
+                .isInstanceOf(QuotaException.Forbidden.class);
+    }
+
     /** The server has done it, and this process has no room for the answer. */
     @Test
     void whatTheDriverHasNoMemoryForIsUnknown() {
