@@ -106,6 +106,22 @@ class AwayChargeTest extends AwayCase {
         assertThat(used()).containsExactly("1");
     }
 
+    /** That what is charged cannot be said so in the file is no reason to let less through. */
+    @Test
+    void aFullDiskWhileChargingUsesUpNoAllowance() throws Exception {
+        assumeTrue(Files.isExecutable(Path.of("/bin/sh")), "a shell bounds the size of files");
+        Process other = new ProcessBuilder("/bin/sh", "-c", "ulimit -f 1 && exec \"$0\" \"$@\"",
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:-UsePerfData", "-cp", System.getProperty("java.class.path"),
+                FullDisk.class.getName(), folder.resolve("away").toString(),
+                world.database().url(), TestDatabase.server().user(),
+                TestDatabase.server().password()).redirectErrorStream(true).start();
+        String told = new String(other.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(other.waitFor()).as(told).isZero();
+        assertThat(told).contains("what it says to wait is charged");
+        assertThat(world.count("select used from pgquota.counter")).isGreaterThan(1_000);
+    }
+
     /** Another process, whose file has room for a few lines. */
     static final class FullDisk {
         private FullDisk() {}

@@ -181,8 +181,12 @@ final class AwayFile implements AutoCloseable {
     }
 
     /** It is charged. If this line is lost, it is charged again under its key: that is, not. */
-    void remove(Entry entry) throws IOException {
-        write("- " + entry.number(), false);
+    void remove(Entry entry) {
+        try {
+            write("- " + entry.number(), false);
+        } catch (IOException e) {
+            LOG.warn("{} cannot be written: what it says to wait is charged", path, e);
+        }
     }
 
     /** A whole line or none: half of one would make nonsense of the next. */
@@ -206,8 +210,13 @@ final class AwayFile implements AutoCloseable {
     }
 
     /** Nothing waits. */
-    void clear() throws IOException {
-        file.setLength(0);
+    void clear() {
+        try {
+            file.setLength(0);
+            isBroken = false;
+        } catch (IOException e) {
+            LOG.warn("{} cannot be emptied: what it says to wait is charged", path, e);
+        }
     }
 
     private static String encoded(String text) {

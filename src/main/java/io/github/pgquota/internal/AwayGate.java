@@ -334,19 +334,15 @@ final class AwayGate extends Verbs implements Away.Gate {
                 LOG.error("a call that was let through cannot be charged: {}", problem);
                 refused.add(problem);
             }
-            try {
-                if (problem == null) {
-                    file.remove(entry);
+            if (problem == null) {
+                file.remove(entry);
+            }
+            if (waiting.isEmpty()) {
+                passed.clear();
+                if (refused.isEmpty()) {
+                    file.clear();
                 }
-                if (waiting.isEmpty()) {
-                    passed.clear();
-                    if (refused.isEmpty()) {
-                        file.clear();
-                    }
-                    LOG.info("the database is back: {} calls were charged", charged);
-                }
-            } catch (IOException e) {
-                LOG.warn("{} cannot be written: what it says to wait is charged", policy.file(), e);
+                LOG.info("the database is back: {} calls were charged", charged);
             }
         }
     }
