@@ -154,11 +154,79 @@ class AwayChargeTest extends AwayCase {
         }
     }
 
+    /** That a call was not sent says nothing of the database. */
+    @Test
+    void whoIsOverloadedClosesNoGateInAnOutage() throws Exception {
+        CountDownLatch held = new CountDownLatch(1);
+        CountDownLatch hold = new CountDownLatch(1);
+        DataSource source = after(() -> {
+            if (Thread.currentThread().getName().startsWith("holder")) {
+                held.countDown();
+                hold(hold);
+            }
+        }, source());
+        try (Quotas busy = Quotas.on(source).combining(Combining.standard()
+                        .longestWait(Duration.ofMillis(500))).build();
+                Away.Gate gate = busy.away(wide());
+                AutoCloseable last = hold::countDown) {
+            assertThat(last).isNotNull();
+            away();
+            gate.consume(OTHER).orThrow();
+            Instant since = gate.report().sinceOrNull();
+            assertThat(since).isNotNull();
+            CompletableFuture<Void> holder = CompletableFuture.runAsync(() ->
+                    assertThrows(QuotaException.Unavailable.class, () -> gate.reserve(OTHER,
+                            Duration.ofMinutes(1))), task -> new Thread(task, "holder").start());
+            held.await();
+            for (int i = 0; i < 3; i++) {
+                assertThat(gate.charge()).isFalse();
+                assertThat(gate.report().sinceOrNull()).isEqualTo(since);
+                assertThat(gate.consume(CALL).orThrow().isCharged()).isFalse();
+            }
+            hold.countDown();
+            holder.get(30, TimeUnit.SECONDS);
+            back();
+            awaitCharged(gate);
+        }
+    }
+
     private static void hold(CountDownLatch until) {
         try {
             until.await();
         } catch (InterruptedException e) {
             throw new IllegalStateException(e);
+        }
+    }
+
+    /** It waited for a statement of its tenant, which found the database away. */
+    @Test
+    void aCallThatWaitedTooLongPassesIfTheDatabaseIsAwayByThen() throws Exception {
+        CountDownLatch held = new CountDownLatch(1);
+        CountDownLatch hold = new CountDownLatch(1);
+        DataSource source = after(() -> {
+            if (Thread.currentThread().getName().startsWith("holder")) {
+                held.countDown();
+                hold(hold);
+            }
+        }, source());
+        try (Quotas busy = Quotas.on(source).combining(Combining.standard()
+                        .longestWait(Duration.ofSeconds(2))).build();
+                Away.Gate gate = busy.away(wide());
+                AutoCloseable last = hold::countDown) {
+            assertThat(last).isNotNull();
+            away();
+            CompletableFuture<Void> holder = CompletableFuture.runAsync(() ->
+                    assertThrows(QuotaException.Unavailable.class, () -> gate.reserve(CALL,
+                            Duration.ofMinutes(1))), task -> new Thread(task, "holder").start());
+            held.await();
+            Gate.Caller waits = Gate.call(gate, CALL);
+            gate.consume(OTHER).orThrow();
+            assertThat(gate.report().sinceOrNull()).isNotNull();
+            assertThat(waits.get(30, TimeUnit.SECONDS).orThrow().isCharged()).isFalse();
+            hold.countDown();
+            holder.get(30, TimeUnit.SECONDS);
+            back();
+            awaitCharged(gate);
         }
     }
 

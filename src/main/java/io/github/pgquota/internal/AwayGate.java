@@ -103,6 +103,8 @@ final class AwayGate extends Verbs implements Away.Gate {
             return way.decide(change);
         } catch (QuotaException.Unavailable e) {
             return passOr(e, change, mayPass && SqlStates.isAway(e), true);
+        } catch (QuotaException.Overloaded e) { // behind what found the database away
+            return passOr(e, change, mayPass && isAway(), false);
         } catch (QuotaException.OutcomeUnknown e) { // of one call; others may have an answer
             return passOr(e, change, mayPass && change.key() != null
                     && !Thread.currentThread().isInterrupted(), false);
@@ -282,10 +284,10 @@ final class AwayGate extends Verbs implements Away.Gate {
                 return false;
             }
             return !e.sqlState().isEmpty() && stays(entry, e);
-        } catch (QuotaException.OutcomeUnknown | QuotaException.Withdrawn e) {
+        } catch (QuotaException.OutcomeUnknown | QuotaException.Overloaded
+                | QuotaException.Withdrawn e) {
             return false;
-        } catch (QuotaException.Overloaded | QuotaException.Forbidden
-                | QuotaException.SchemaMismatch e) {
+        } catch (QuotaException.Forbidden | QuotaException.SchemaMismatch e) {
             return stays(entry, e);
         } catch (QuotaException e) {
             end(entry, null, entry.id() + ": " + e.getMessage());
