@@ -230,6 +230,133 @@ class AwayChargeTest extends AwayCase {
         }
     }
 
+    /** Nor does who closes it wait for each of the calls that wait. */
+    @Test
+    void aLockedTenantKeepsNobodyElseWaiting() throws Exception {
+        world.quotas().consume(CALL).orThrow();
+        try (Quotas direct = Quotas.on(source()).direct().timeouts(Timeouts.standard()
+                        .lock(Duration.ofSeconds(1))).build();
+                Connection blocker = lock("acme")) {
+            Away.Gate gate = direct.away(wide());
+            away();
+            for (int i = 0; i < 20; i++) {
+                gate.consume(CALL).orThrow();
+            }
+            gate.consume(OTHER).orThrow();
+            back();
+            Gate.await().atMost(Duration.ofSeconds(10)).until(() -> world.count(
+                    "select count(*) from pgquota.counter where tenant = 'other'") == 1);
+            assertThat(gate.report().waiting()).isGreaterThanOrEqualTo(20);
+            Gate.await().until(() -> world.count("select count(*) from pg_stat_activity"
+                    + " where datname = current_database() and wait_event_type = 'Lock'") == 1);
+            long begin = System.nanoTime();
+            gate.close();
+            assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(
+                    Duration.ofSeconds(10));
+            blocker.rollback();
+        }
+        try (Away.Gate gate = quotas.away(wide())) {
+            awaitCharged(gate);
+        }
+        assertThat(world.rows("select tenant, used from pgquota.counter order by tenant"))
+                .containsExactly("acme 21", "other 1");
+    }
+
+    /** Many calls of many tenants are under way to a lock each: a closed gate begins no other. */
+    @Test
+    void aClosedGateChargesNoMore() throws Exception {
+        List<String> tenants = java.util.stream.IntStream.range(0, 20).mapToObj(i -> "t" + i)
+                .toList();
+        for (String tenant : tenants) {
+            world.tenant(tenant, "P");
+            world.quotas().consume(Request.of(tenant).take("requests", 1)).orThrow();
+        }
+        try (Quotas direct = Quotas.on(source()).direct().timeouts(Timeouts.standard()
+                        .lock(Duration.ofSeconds(1))).build();
+                Connection blocker = world.database().connection();
+                var sql = blocker.createStatement()) {
+            Away.Gate gate = direct.away(wide());
+            away();
+            for (String tenant : tenants) {
+                gate.consume(Request.of(tenant).take("requests", 1)).orThrow();
+            }
+            blocker.setAutoCommit(false);
+            sql.execute("select from pgquota.counter for update");
+            back();
+            Gate.await().until(() -> gate.report().sinceOrNull() == null);
+            long begin = System.nanoTime();
+            gate.close();
+            assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(
+                    Duration.ofSeconds(10));
+            assertThat(gate.charge()).isFalse();
+            blocker.rollback();
+        }
+        assertThat(world.count("select sum(used) from pgquota.counter")).isEqualTo(20);
+    }
+
+    /** What the database cannot say of one call, it may well say of the next tenant's. */
+    @Test
+    void aCallWhoseOutcomeStaysUnknownHoldsUpNoOtherTenant() {
+        world.execute("create function public.breaks() returns trigger language plpgsql as "
+                + "'begin raise ''broken'' using errcode = ''XX000''; end'");
+        world.execute("create trigger breaks before insert or update on pgquota.counter "
+                + "for each row when (new.tenant = 'acme') execute function public.breaks()");
+        try (Away.Gate gate = quotas.away(policy())) {
+            away();
+            gate.consume(CALL).orThrow();
+            gate.consume(OTHER).orThrow();
+            back();
+            Gate.await().until(() -> gate.report().charged() == 1);
+            assertThat(gate.report().sinceOrNull()).isNull();
+            assertThat(gate.report().waiting()).isEqualTo(1);
+            world.execute("drop trigger breaks on pgquota.counter");
+            awaitCharged(gate);
+        }
+        assertThat(world.rows("select tenant, used from pgquota.counter order by tenant"))
+                .containsExactly("acme 1", "other 1");
+    }
+
+    @Test
+    void aCallThatFailsUnexpectedlyHoldsUpNoOtherTenant() {
+        AtomicBoolean breaks = new AtomicBoolean();
+        DataSource source = after(() -> {
+            if (isChargers() && breaks.getAndSet(false)) {
+                throw new IllegalStateException("the pool is closed");
+            }
+        }, source());
+        try (Quotas direct = Quotas.on(source).direct().build();
+                Away.Gate gate = direct.away(policy())) {
+            away();
+            gate.consume(CALL).orThrow();
+            gate.consume(OTHER).orThrow();
+            breaks.set(true);
+            back();
+            awaitCharged(gate);
+        }
+        assertThat(world.rows("select tenant from pgquota.ledger order by at"))
+                .containsExactly("other", "acme");
+    }
+
+    /** So it is with all of them: one statement finds that out. */
+    @Test
+    void whatNoCallMayDoIsTriedOnceEachTime() {
+        try (Away.Gate gate = quotas.away(wide())) {
+            away();
+            for (int i = 0; i < 50; i++) {
+                gate.consume(CALL).orThrow();
+            }
+            world.execute("alter schema pgquota rename to elsewhere");
+            back();
+            Gate.await().until(() -> gate.report().sinceOrNull() == null);
+            long before = proxy.roundTrips();
+            assertThat(gate.charge()).isFalse();
+            assertThat(proxy.roundTrips() - before).isLessThan(50);
+            world.execute("alter schema elsewhere rename to pgquota");
+            awaitCharged(gate);
+        }
+        assertThat(used()).containsExactly("50");
+    }
+
     private static Connection unclosable(Connection connection) {
         return proxied(Connection.class, (method, arguments) -> method.getName().equals("close")
                 ? null : method.invoke(connection, arguments));

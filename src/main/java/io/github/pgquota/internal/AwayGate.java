@@ -10,9 +10,11 @@ import java.io.IOException;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
@@ -262,8 +264,9 @@ final class AwayGate extends Verbs implements Away.Gate {
             synchronized (lock) {
                 entries = List.copyOf(waiting.values());
             }
+            Set<String> aside = new HashSet<>();
             for (AwayFile.Entry entry : entries) {
-                if (!charge(entry)) {
+                if (isClosed() || !aside.contains(tenant(entry)) && !charge(entry, aside)) {
                     return false;
                 }
             }
@@ -273,8 +276,21 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
     }
 
-    /** False if the database is away, or it is not known to be there: then no other is tried. */
-    private boolean charge(AwayFile.Entry entry) {
+    private boolean isClosed() {
+        synchronized (lock) {
+            return isClosed;
+        }
+    }
+
+    private static String tenant(AwayFile.Entry entry) {
+        return entry.request().scope().tenant();
+    }
+
+    /**
+     * Whether others are worth a try: not if the database is away, or what is wrong is wrong with
+     * all. If it may be this tenant's, that is put aside, and others do not wait for it.
+     */
+    private boolean charge(AwayFile.Entry entry, Set<String> aside) {
         try {
             end(entry, charged(entry), null);
             return true;
@@ -283,25 +299,33 @@ final class AwayGate extends Verbs implements Away.Gate {
                 setAway();
                 return false;
             }
-            return !e.sqlState().isEmpty() && stays(entry, e);
-        } catch (QuotaException.OutcomeUnknown | QuotaException.Overloaded
-                | QuotaException.Withdrawn e) {
-            return false;
+            if (e.sqlState().isEmpty()) {
+                return false; // the pool is used up
+            }
+            isThere(entry, e);
+        } catch (QuotaException.Overloaded | QuotaException.Withdrawn e) {
+            return false; // it was not sent, which says nothing of the database
         } catch (QuotaException.Forbidden | QuotaException.SchemaMismatch e) {
-            return stays(entry, e);
+            isThere(entry, e);
+            return false;
+        } catch (QuotaException.OutcomeUnknown e) {
+            LOG.warn("it is not known yet what became of {}", entry.id(), e);
         } catch (QuotaException e) {
             end(entry, null, entry.id() + ": " + e.getMessage());
             return true;
+        } catch (RuntimeException e) {
+            LOG.error("what was let through under {} is not charged yet", entry.id(), e);
         }
+        aside.add(tenant(entry));
+        return true;
     }
 
     /** The database is there; that this one has to wait is no reason to let others through. */
-    private boolean stays(AwayFile.Entry entry, QuotaException e) {
+    private void isThere(AwayFile.Entry entry, QuotaException e) {
         LOG.warn("what was let through under {} is not charged yet", entry.id(), e);
         synchronized (lock) {
             since = null;
         }
-        return true;
     }
 
     /**
