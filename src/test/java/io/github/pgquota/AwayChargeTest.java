@@ -357,6 +357,33 @@ class AwayChargeTest extends AwayCase {
         assertThat(used()).containsExactly("50");
     }
 
+    /** The caller's transaction is the caller's matter: no call is given up for it. */
+    @Test
+    void whoChargesInTheMidstOfATransactionIsToldSo() throws Exception {
+        try (Connection own = world.database().connection();
+                var sql = own.createStatement()) {
+            own.setAutoCommit(false);
+            DataSource joins = proxied(DataSource.class, (method, arguments) ->
+                    isChargers() || proxy.connections() == 0 ? source().getConnection()
+                            : unclosable(own));
+            try (Quotas direct = Quotas.on(joins).direct().build();
+                    Away.Gate gate = direct.away(policy())) {
+                away();
+                gate.consume(CALL).orThrow();
+                sql.execute("insert into pgquota.tenant (tenant, plan) values ('new', 'P')");
+                assertThat(assertThrows(QuotaException.Invalid.class, gate::charge).field())
+                        .isEqualTo("dataSource");
+                assertThat(gate.report().waiting()).isEqualTo(1);
+                back();
+                awaitCharged(gate);
+                assertThat(gate.report().refused()).isEmpty();
+            }
+            own.rollback();
+        }
+        assertThat(world.rows("select from pgquota.tenant where tenant = 'new'")).isEmpty();
+        assertThat(used()).containsExactly("1");
+    }
+
     private static Connection unclosable(Connection connection) {
         return proxied(Connection.class, (method, arguments) -> method.getName().equals("close")
                 ? null : method.invoke(connection, arguments));

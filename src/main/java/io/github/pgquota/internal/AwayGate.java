@@ -311,6 +311,9 @@ final class AwayGate extends Verbs implements Away.Gate {
         } catch (QuotaException.OutcomeUnknown e) {
             LOG.warn("it is not known yet what became of {}", entry.id(), e);
         } catch (QuotaException e) {
+            if (e instanceof QuotaException.Invalid i && i.field().equals("dataSource")) {
+                throw e; // the matter of who asks to charge now
+            }
             end(entry, null, entry.id() + ": " + e.getMessage());
             return true;
         } catch (RuntimeException e) {

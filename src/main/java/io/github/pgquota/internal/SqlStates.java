@@ -86,6 +86,10 @@ final class SqlStates {
         if (lostOnTheWay(e) || isUnread(e)) {
             return new QuotaException.OutcomeUnknown(state(e), e);
         }
+        if (is(e, "25001")) {
+            return new QuotaException.Invalid("dataSource", state(e), "hands out a connection in"
+                    + " the midst of a transaction: use within(connection) to charge in it");
+        }
         return refused(e, needs);
     }
 
