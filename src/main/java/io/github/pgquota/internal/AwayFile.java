@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.net.URLDecoder;
 import java.net.URLEncoder;
+import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -39,6 +40,7 @@ final class AwayFile implements AutoCloseable {
     private final RandomAccessFile file;
     private long last;
     private boolean isBroken;
+    private boolean isClosed;
 
     /** A call that waits: its request has a key. */
     record Entry(long number, String verb, Request request) {
@@ -85,6 +87,9 @@ final class AwayFile implements AutoCloseable {
             if (opened.file.getChannel().tryLock() != null) {
                 return opened;
             }
+        } catch (OverlappingFileLockException e) { // has it by another name, or class loader
+            give(name, opened);
+            throw inUse(path);
         } catch (IOException e) {
             give(name, opened);
             throw new QuotaException.Invalid("file", path, "cannot be opened: " + e);
@@ -229,6 +234,10 @@ final class AwayFile implements AutoCloseable {
 
     @Override
     public void close() {
+        if (isClosed) {
+            return; // somebody else may have the name by now
+        }
+        isClosed = true;
         try {
             file.close();
         } catch (IOException e) {
