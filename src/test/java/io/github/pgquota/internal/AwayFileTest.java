@@ -70,4 +70,45 @@ class AwayFileTest {
             assertThrows(QuotaException.Invalid.class, () -> AwayFile.open(path));
         }
     }
+
+    /** One call that cannot be charged keeps no history of all others. */
+    @Test
+    void whatIsDoneGoesWhenItIsOpened() throws Exception {
+        StringBuilder lines = new StringBuilder(WAITING);
+        for (int i = 8; i < 10_008; i++) {
+            lines.append("+ ").append(i).append(" consume acme k requests=1\n- ").append(i)
+                    .append("\n");
+        }
+        Files.writeString(path, lines);
+        assertThatBothWait();
+        assertThat(Files.readString(path)).isEqualTo(WAITING);
+        assertThatBothWait();
+        try (AwayFile file = AwayFile.open(path)) {
+            file.remove(file.read().get(1L));
+            assertThat(file.add("consume", CALL.key("c")).number()).isEqualTo(8);
+        }
+        assertThat(Files.readString(path)).isEqualTo(
+                WAITING + "- 1\n+ 8 consume acme c requests=1\n");
+    }
+
+    /** At each point of it, by what is on the disk then. */
+    @Test
+    void aCrashWhileWhatIsDoneGoesLosesNothing() throws Exception {
+        String all = "+ 2 consume acme x requests=1\n- 2\n+ 3 consume acme y requests=1\n- 3\n"
+                + "+ 4 consume acme z requests=1\n- 4\n" + WAITING;
+        for (String written : new String[] {"", "+ 1 cons", WAITING.substring(0, 40), WAITING}) {
+            Files.writeString(path, all); // while the copy is written
+            Files.writeString(copy, written);
+            assertThatBothWait();
+            Files.writeString(path, written); // while the file is
+            Files.writeString(copy, WAITING + ".\n");
+            assertThatBothWait();
+            assertThatBothWait();
+        }
+        // a copy that came back, since it was not yet surely gone when the machine stopped
+        Files.writeString(path, WAITING + "- 1\n+ 8 consume acme c requests=1\n");
+        Files.writeString(copy, WAITING + ".\n");
+        assertThat(read()).extracting(AwayFile.Entry::number).containsExactly(7L, 8L);
+        assertThat(read()).extracting(AwayFile.Entry::number).containsExactly(7L, 8L);
+    }
 }
