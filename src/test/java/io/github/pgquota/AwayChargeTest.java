@@ -357,6 +357,28 @@ class AwayChargeTest extends AwayCase {
         assertThat(used()).containsExactly("50");
     }
 
+    /** Nobody knows any longer whether it was charged; {@code refused} says what it was. */
+    @Test
+    void whatWaitsLongerThanKeysAreKeptIsRefused() {
+        try (Away.Gate gate = quotas.away(policy())) {
+            away();
+            gate.consume(CALL).orThrow();
+            gate.consume(CALL.key("a key that does not tell its age")).orThrow();
+            world.clock(Instant.now().plus(Duration.ofDays(36)).toString());
+            back();
+            awaitCharged(gate);
+            assertThat(gate.report().charged()).isEqualTo(1);
+            assertThat(gate.report().refused()).singleElement().asString()
+                    .contains("is older than the setting key_retention");
+        }
+        assertThat(used()).containsExactly("1");
+        try (Away.Gate gate = quotas.away(policy())) { // it is tried again, and refused again
+            awaitCharged(gate);
+            assertThat(gate.report().refused()).hasSize(1);
+        }
+        assertThat(used()).containsExactly("1");
+    }
+
     /** The caller's transaction is the caller's matter: no call is given up for it. */
     @Test
     void whoChargesInTheMidstOfATransactionIsToldSo() throws Exception {
