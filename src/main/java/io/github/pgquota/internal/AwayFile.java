@@ -37,6 +37,9 @@ final class AwayFile implements AutoCloseable {
      */
     private static final Set<String> OPEN = ConcurrentHashMap.newKeySet();
 
+    /** So many lines are as well left. */
+    private static final int SHORT = 1_000;
+
     /** The last line of a copy that is. */
     private static final String WHOLE = ".\n";
 
@@ -129,6 +132,9 @@ final class AwayFile implements AutoCloseable {
     Map<Long, Entry> read() {
         Map<Long, Entry> waiting = new TreeMap<>();
         try {
+            boolean wasCutOff = takeCopy(waiting);
+            long lastOfCopy = last;
+            last = 0; // the file's lines rise by themselves
             if (file.length() > Integer.MAX_VALUE - 8) {
                 throw new IOException("it has " + file.length() + " bytes: take out what is done,"
                         + " the lines of those numbers for which there is a line \"- number\"");
@@ -148,13 +154,15 @@ final class AwayFile implements AutoCloseable {
                 }
                 file.setLength(end);
             }
-            if (takeCopy(waiting)) { // before it goes; a line that is there twice is one call
+            last = Math.max(last, lastOfCopy);
+            if (wasCutOff) { // before the copy goes; a line that is there twice is one call
                 append(text(waiting.values()), true);
             }
             if (Files.deleteIfExists(copy)) {
                 syncFolder();
             }
-            if (lines > 3 * waiting.size()) { // one for each that waits, two for each that is done
+            // one for each that waits, two for each that is done
+            if (lines > SHORT + 3 * waiting.size()) {
                 shorten(waiting.values());
             }
             return waiting;

@@ -109,7 +109,8 @@ class AwayFileFuzzTest {
         for (int i = 0; i < lines.size(); i++) {
             String[] words = lines.get(i).split(" ", 3);
             Set<String> later = Set.copyOf(lines.subList(i, lines.size()));
-            if (words[0].equals("+") && !later.contains("- " + words[1])) {
+            if (words[0].equals("+") && !later.contains("- " + words[1])
+                    && lines.indexOf(lines.get(i)) == i) {
                 waiting.add(words[2]);
             }
         }

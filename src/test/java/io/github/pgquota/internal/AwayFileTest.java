@@ -94,8 +94,8 @@ class AwayFileTest {
     /** At each point of it, by what is on the disk then. */
     @Test
     void aCrashWhileWhatIsDoneGoesLosesNothing() throws Exception {
-        String all = "+ 2 consume acme x requests=1\n- 2\n+ 3 consume acme y requests=1\n- 3\n"
-                + "+ 4 consume acme z requests=1\n- 4\n" + WAITING;
+        String all = WAITING.replace("+ 7", "+ 2 consume acme x requests=1\n- 2\n"
+                + "+ 3 consume acme y requests=1\n- 3\n+ 4 consume acme z requests=1\n- 4\n+ 7");
         for (String written : new String[] {"", "+ 1 cons", WAITING.substring(0, 40), WAITING}) {
             Files.writeString(path, all); // while the copy is written
             Files.writeString(copy, written);

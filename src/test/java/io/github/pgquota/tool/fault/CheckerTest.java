@@ -39,8 +39,8 @@ class CheckerTest {
     private static final String DROP_ANSWER =
             "delete from history.asked where process = 'x'; delete from history.told where"
             + " process = 'x'; delete from history.part where process = 'x'";
-    private static final String ADD_REFUSAL = "insert into history.asked (process, call, verb, tenant,"
-            + " ref, at, scope, key, amounts) select 'x', 1, %1$s, '', 'never', 'requests=1' %3$s;"
+    private static final String ADD_REFUSAL = "insert into history.asked (process, call, verb,"
+            + " tenant, ref, at, scope, key, amounts) select 'x', 1, %1$s, '', 'never', 'requests=1' %3$s;"
             + " insert into history.told select process, call, '%2$s', null, false, at"
             + " from history.asked where process = 'x'";
     private static final String CROSSED = "(process, call) in (select process, call from"
@@ -90,8 +90,8 @@ class CheckerTest {
         seedTable("broken_promises: told as certainly not done, though it was", "history.told",
                 "update history.told set replayed = true");
         seed("broken_promises: a key that was too old before its time",
-                String.format(ADD_REFUSAL, "'consume', 'acme', null::uuid, now()", "KeyExpired", ""),
-                DROP_ANSWER);
+                String.format(ADD_REFUSAL, "'consume', 'acme', null::uuid, now()", "KeyExpired",
+                        ""), DROP_ANSWER);
         seed("broken_promises: not found, though it is there",
                 String.format(ADD_REFUSAL, "'refund', tenant, operation, at", "NotFound",
                         "from pgquota.ledger where verb = 'consume' limit 1"), DROP_ANSWER);

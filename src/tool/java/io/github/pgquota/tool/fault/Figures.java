@@ -76,8 +76,10 @@ record Figures(
             json.writeNumberProperty("granted", granted);
             json.writeNumberProperty("denied", denied);
             json.writeNumberProperty("unknown", unknown());
-            json.writeNumberProperty("unknown_resolved_charged", resolved.getOrDefault("charged", 0L));
-            json.writeNumberProperty("unknown_resolved_not_charged", resolved.getOrDefault("not charged", 0L));
+            json.writeNumberProperty("unknown_resolved_charged",
+                    resolved.getOrDefault("charged", 0L));
+            json.writeNumberProperty("unknown_resolved_not_charged",
+                    resolved.getOrDefault("not charged", 0L));
             json.writeName("faults");
             json.writeStartObject();
             recovery.forEach((trouble, seconds) ->
