@@ -222,6 +222,25 @@ class BootstrapTest {
         }
     }
 
+    /** That somebody else is in the way may soon be over. A disk that is full, say, may not. */
+    @Test
+    void whatNobodyElseCausedIsNotTriedAgain() throws Exception {
+        try (TestDatabase database = TestDatabase.empty()) {
+            DataSource source = database.dataSource();
+            execute(source, "create sequence public.tried");
+            execute(source, "create function public.full() returns event_trigger language plpgsql "
+                    + "as $$ begin perform nextval('public.tried'); raise 'full' using errcode = "
+                    + "'53100'; end $$");
+            execute(source, "create event trigger full_disk on ddl_command_end "
+                    + "when tag in ('CREATE VIEW') execute function public.full()");
+            assertThat(assertThrows(QuotaException.Unavailable.class,
+                    () -> Schema.of(source).migrate()))
+                    .hasMessageContaining("migrate again")
+                    .extracting(QuotaException.Unavailable::sqlState).isEqualTo("53100");
+            assertThat(ask(source, "select last_value from public.tried")).isEqualTo("1");
+        }
+    }
+
     @Test
     void whoWaitsForAnotherThreadsMigrationCanBeInterrupted() throws Exception {
         try (TestDatabase database = TestDatabase.empty();

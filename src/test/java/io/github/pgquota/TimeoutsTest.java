@@ -186,8 +186,11 @@ class TimeoutsTest {
     /** Tables that somebody keeps locked: by a vacuum full, say, or a script of his own. */
     @Test
     void plansAndReportsWaitForNoTableForEver() throws Exception {
+        PGSimpleDataSource source = source("search_path=");
+        source.setSocketTimeout(5);
         try (Connection locked = world.database().connection();
-                Statement sql = locked.createStatement(); Quotas quotas = hasty().build()) {
+                Statement sql = locked.createStatement();
+                Quotas quotas = Quotas.on(source).timeouts(SHORT).build()) {
             locked.setAutoCommit(false);
             sql.execute("lock table pgquota.counter, pgquota.ledger, pgquota.alert, pgquota.tenant,"
                     + " pgquota.plan_version, pgquota.setting in access exclusive mode");
