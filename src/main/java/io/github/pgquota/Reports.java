@@ -8,8 +8,8 @@ import java.util.OptionalLong;
  * Reads what was counted. The same is there in SQL: {@code pgquota.balance}, {@code pgquota.usage},
  * {@code pgquota.ledger_line}, {@code pgquota.alert_line}. Needs the database role {@code
  * pgquota_report}, but for {@link #balances}, which {@code pgquota_app} may read as well. Each call
- * is one statement of its own, and changes nothing. How long it may take: {@link Timeouts}. Safe for
- * concurrent use.
+ * is one statement of its own, and changes nothing. How long it may take: {@link Timeouts}. Safe
+ * for concurrent use.
  *
  * <pre>{@code
  * for (Reports.WindowUsage window : quotas.reports().usage("acme", Instant.EPOCH)) {

@@ -229,8 +229,8 @@ class BootstrapTest {
             DataSource source = database.dataSource();
             execute(source, "create sequence public.tried");
             execute(source, "create function public.full() returns event_trigger language plpgsql "
-                    + "as $$ begin perform nextval('public.tried'); raise 'full' using errcode = "
-                    + "'53100'; end $$");
+                    + "security definer as $$ begin perform nextval('public.tried'); "
+                    + "raise 'full' using errcode = '53100'; end $$");
             execute(source, "create event trigger full_disk on ddl_command_end "
                     + "when tag in ('CREATE VIEW') execute function public.full()");
             assertThat(assertThrows(QuotaException.Unavailable.class,

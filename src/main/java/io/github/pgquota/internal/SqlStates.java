@@ -117,8 +117,8 @@ final class SqlStates {
         }
         if (lostOnTheWay(cause)) {
             return new QuotaException.OutcomeUnknown("the connection was lost while the schema was "
-                    + "being changed: " + said(cause) + "; each script is applied as a whole or "
-                    + "not at all, so migrate again, which goes on from there", state, e);
+                    + "being changed; each script is applied as a whole or not at all, so migrate "
+                    + "again, which goes on from there: " + said(cause), state, e);
         }
         if (isReadOnly(cause)
                 || Stream.of("53", "55", "57", "58").anyMatch(state::startsWith)) {

@@ -26,10 +26,11 @@ record Waits(int lock, int statement) {
         return new Waits((int) timeouts.lock().toMillis(), (int) timeouts.statement().toMillis());
     }
 
-    /** Of a transaction on a connection whose socket waits so many milliseconds. */
+    /** Of a transaction on a connection whose socket waits so many milliseconds, if it tells. */
     static Waits before(int socket, Timeouts timeouts) {
-        int statement = Math.max(1, socket - Math.min(MARGIN, socket / 5));
-        return new Waits((int) timeouts.lock().toMillis(), statement);
+        int silence = socket > 0 ? socket : (int) timeouts.socket().toMillis();
+        return new Waits((int) timeouts.lock().toMillis(),
+                silence - Math.min(MARGIN, silence / 5));
     }
 
     /** Sets them for a transaction that has begun. */
