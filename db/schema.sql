@@ -867,6 +867,7 @@ declare
   l_id bigint[];
   m_tenant text[];      -- those that must be, to open windows
   m_id bigint[];
+  v_soon boolean := false; -- a window may end while a lock is waited for, and then the next one is needed
   v_reap boolean := false;
   v_opened bigint[] := '{}'; -- counters
   v_write boolean;
@@ -973,9 +974,17 @@ begin
 
   loop
     if l_id is not null then
-      perform from (select c.id from unnest(l_tenant, l_id) k (tenant, id)
-                      join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
-                     order by c.scope, c.meter, c.per, c.start_at for no key update of c) l;
+      if v_soon then
+        select array_agg(k.tenant), array_agg(pgquota.lock_counter(k.tenant, k.id, k.current))
+          into l_tenant, l_id
+          from (select c.tenant, c.id, c.current from unnest(l_tenant, l_id) k (tenant, id)
+                  join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
+                 order by c.scope, c.meter, c.per, c.start_at) k;
+      else
+        perform from (select c.id from unnest(l_tenant, l_id) k (tenant, id)
+                        join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
+                       order by c.scope, c.meter, c.per, c.start_at for no key update of c) l;
+      end if;
       if v_reap then
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
@@ -1016,7 +1025,8 @@ begin
           select q.change, h.state, h.expires_at, h.taken_at,
                  h.state = 'expired' or h.expires_at <= v_now as late,
                  case when h.id is null then 'unknown_hold'
-                      when q.verb = 'extend' and (h.state <> 'open' or h.expires_at <= v_now)
+                      -- that its time is over is told under locks: somebody may just be extending it
+                      when q.verb = 'extend' and (h.state <> 'open' or h.expires_at <= v_now and l_id is not null)
                       then 'hold_ended'
                       when h.answers is not null then 'ended'
                       when not coalesce(p_meter[i_from[q.change]:i_to[q.change]], '{}') <@ h.meters
@@ -1294,12 +1304,17 @@ begin
     end loop;
     v_write := exists (select from unnest(p_verb, v_times) q (verb, times)
                         where q.verb <> 'check' and q.times > 0);
+    v_soon := v_missing or coalesce(v_high <= v_now + interval '10 s', false);
     v_locked := coalesce(s_id = l_id, false)
                 or not exists (select from unnest(s_id, s_place) s (id, place)
                                 where s.place > 0 and (s.id = any (coalesce(l_id, '{}'))) is not true);
 
     v_at := v_now;
-    if not v_write then
+    if l_id is null and p_verb && '{extend}' and true = any (v_late) then
+      l_tenant := s_tenant;
+      l_id := coalesce(s_id, '{}');
+      continue;
+    elsif not v_write then
       -- A rival with the same key may have been answered between the look at the keys and that at the
       -- counters; it is visible now.
       continue when v_denied and v_keyed and exists (
@@ -1362,7 +1377,7 @@ begin
       on conflict do nothing returning id)
       select v_opened || coalesce(array_agg(id), '{}') into v_opened from o;
       continue;
-    elsif not v_locked and (v_expired or p_verb && '{extend,refund}' or true = any (v_late)
+    elsif not v_locked and (v_soon or v_expired or p_verb && '{extend,refund}' or true = any (v_late)
                             or current_setting('transaction_isolation') <> 'read committed' and v_denied) then
       v_reap := v_reap or v_expired;
       l_tenant := s_tenant;
@@ -1987,6 +2002,27 @@ AS $function$
      and (p_meter is null or l.meter = p_meter)
   offset 0
 $function$; -- owner pgquota_owner
+
+CREATE OR REPLACE FUNCTION pgquota.lock_counter(p_tenant text, p_counter bigint, p_newest boolean)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+declare
+  v_counter bigint := p_counter;
+  v_row record;
+begin
+  loop
+    select c.scope, c.meter, c.per, c.current into v_row
+      from pgquota.counter c where c.tenant = p_tenant and c.id = v_counter for no key update;
+    if not found or v_row.current or not p_newest then
+      return v_counter;
+    end if;
+    select c.id into v_counter
+      from pgquota.counter c
+     where c.tenant = p_tenant and c.scope = v_row.scope and c.meter = v_row.meter and c.per = v_row.per
+       and c.current;
+  end loop;
+end $function$; -- owner pgquota_owner
 
 CREATE OR REPLACE FUNCTION pgquota.look(p_verb text, p_scope text, p_meter text[], p_amount bigint[], p_times integer, p_state text, p_expires timestamp with time zone, p_now timestamp with time zone)
  RETURNS SETOF pgquota.part

@@ -559,6 +559,19 @@ class InterleavingTest {
         assertThat(counters()).containsExactly("acme 10 0");
     }
 
+    /** That its time is over is not told while somebody is giving it more. */
+    @Test
+    void extendAgainstExtend() throws Exception {
+        startAtEight(SINGLE);
+        OperationId hold = hold(6, HOUR);
+        sessions.one().extend(hold, Map.of("requests", 1L), HOUR.plusMinutes(5), null);
+        world.later(HOUR);
+        var waiting = sessions.two(q -> q.extend(hold, Map.of("requests", 1L), HOUR, null));
+        sessions.commit();
+        assertThat(waiting.answer()).isInstanceOf(Granted.class);
+        assertThat(counters()).containsExactly("acme 0 8");
+    }
+
     /** Extended in time, though not committed yet when it would have expired. */
     @ParameterizedTest
     @CsvSource({"commit, false", "rollback, true"})

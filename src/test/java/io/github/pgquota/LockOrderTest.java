@@ -3,6 +3,7 @@ package io.github.pgquota;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.sql.Statement;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -143,6 +144,33 @@ class LockOrderTest {
         waiting.answer().orThrow();
         assertThat(counters()).containsExactly("acme requests 4 0", "acme/a requests 1 0",
                 "acme/a requests 2 0");
+    }
+
+    /**
+     * While a list waits for a window a rival opens the next one: that is locked before what comes
+     * later. Another one has it already where it was not.
+     */
+    @Test
+    void ofAWindowThatARivalOpens() throws Exception {
+        start(ORG.per(Window.aligned(Duration.ofMinutes(1))), TEAM);
+        world.quotas().consume(team());
+        world.later(Duration.ofSeconds(55));
+        sessions.one().consume(org());
+        var waiting = sessions.two(q -> q.consumeAll(List.of(team(), team())));
+        try (Sessions others = new Sessions(world);
+                Statement statement = others.connection().createStatement()) {
+            statement.execute("select from pgquota.counter where scope = 'acme/a' for update");
+            world.later(Duration.ofSeconds(10));
+            sessions.one().consume(org());
+            sessions.commit();
+            others.awaitBlocking();
+            var later = others.two(q -> q.consume(team()));
+            others.rollback();
+            assertThat(waiting.answer()).allMatch(Decision::isGranted);
+            later.answer().orThrow();
+        }
+        assertThat(counters()).containsExactly("acme requests 2 0", "acme requests 4 0",
+                "acme/a requests 4 0");
     }
 
     @Test

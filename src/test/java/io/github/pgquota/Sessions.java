@@ -37,11 +37,7 @@ final class Sessions implements AutoCloseable {
         two = world.database().connection();
         watcher = world.database().connection();
         one.setAutoCommit(false);
-        try (var statement = two.createStatement();
-                ResultSet row = statement.executeQuery("select pg_backend_pid()")) {
-            row.next();
-            pid = row.getInt(1);
-        }
+        pid = pid(two);
     }
 
     /** The first session, in its open transaction. */
@@ -60,6 +56,26 @@ final class Sessions implements AutoCloseable {
 
     void rollback() throws SQLException {
         one.rollback();
+    }
+
+    /** Returns once somebody waits for the first session. */
+    void awaitBlocking() throws SQLException {
+        int blocking = pid(one);
+        await().atMost(Duration.ofSeconds(30)).pollInterval(Duration.ofMillis(5)).until(() -> {
+            try (PreparedStatement statement = watcher.prepareStatement("select from"
+                    + " pg_stat_activity where ? = any (pg_blocking_pids(pid))")) {
+                statement.setInt(1, blocking);
+                return statement.executeQuery().next();
+            }
+        });
+    }
+
+    private static int pid(Connection session) throws SQLException {
+        try (var statement = session.createStatement();
+                ResultSet row = statement.executeQuery("select pg_backend_pid()")) {
+            row.next();
+            return row.getInt(1);
+        }
     }
 
     /** Starts a call in the second session and returns once it waits for the first one. */

@@ -15,6 +15,7 @@ import io.github.pgquota.internal.jooq.routines.IsScope;
 import io.github.pgquota.internal.jooq.routines.IsSorted;
 import io.github.pgquota.internal.jooq.routines.KeyTime;
 import io.github.pgquota.internal.jooq.routines.KeysFrom;
+import io.github.pgquota.internal.jooq.routines.LockCounter;
 import io.github.pgquota.internal.jooq.routines.NextOperation;
 import io.github.pgquota.internal.jooq.routines.Note;
 import io.github.pgquota.internal.jooq.routines.OperationAt;
@@ -415,6 +416,56 @@ public class Routines {
     ) {
         KeysFrom f = new KeysFrom();
         f.setPNow(pNow);
+
+        return f.asField();
+    }
+
+    /**
+     * Call <code>pgquota.lock_counter</code>
+     */
+    public static Long lockCounter(
+          Configuration configuration
+        , String pTenant
+        , Long pCounter
+        , Boolean pNewest
+    ) {
+        LockCounter f = new LockCounter();
+        f.setPTenant(pTenant);
+        f.setPCounter(pCounter);
+        f.setPNewest(pNewest);
+
+        f.execute(configuration);
+        return f.getReturnValue();
+    }
+
+    /**
+     * Get <code>pgquota.lock_counter</code> as a field.
+     */
+    public static Field<Long> lockCounter(
+          String pTenant
+        , Long pCounter
+        , Boolean pNewest
+    ) {
+        LockCounter f = new LockCounter();
+        f.setPTenant(pTenant);
+        f.setPCounter(pCounter);
+        f.setPNewest(pNewest);
+
+        return f.asField();
+    }
+
+    /**
+     * Get <code>pgquota.lock_counter</code> as a field.
+     */
+    public static Field<Long> lockCounter(
+          Field<String> pTenant
+        , Field<Long> pCounter
+        , Field<Boolean> pNewest
+    ) {
+        LockCounter f = new LockCounter();
+        f.setPTenant(pTenant);
+        f.setPCounter(pCounter);
+        f.setPNewest(pNewest);
 
         return f.asField();
     }

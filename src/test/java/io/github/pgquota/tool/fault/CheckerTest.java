@@ -39,6 +39,10 @@ class CheckerTest {
     private static final String DROP_ANSWER =
             "delete from history.asked where process = 'x'; delete from history.told where"
             + " process = 'x'; delete from history.part where process = 'x'";
+    private static final String ADD_REFUSAL = "insert into history.asked (process, call, verb, tenant,"
+            + " ref, at, scope, key, amounts) select 'x', 1, %1$s, '', 'never', 'requests=1' %3$s;"
+            + " insert into history.told select process, call, '%2$s', null, false, at"
+            + " from history.asked where process = 'x'";
     private static final String CROSSED = "(process, call) in (select process, call from"
             + " history.part where crossed <> '{}') and not replayed";
     private static final String DENIED = " where (process, call) in (select process, call from"
@@ -46,6 +50,7 @@ class CheckerTest {
 
     static {
         answers();
+        refusals();
         counters();
         keysAndHolds();
         thresholds();
@@ -61,6 +66,8 @@ class CheckerTest {
         seedTable("over_grants: answers above the capacity that they tell", "history.part",
                 "update history.part set used = capacity + 1 where mode = 'ENFORCE'"
                 + " and capacity is not null and granted > 0");
+        seedTable("over_grants: by a capacity that was not in force since the call began",
+                "history.part", "update history.part set capacity = capacity + 1");
         seed("over_grants: counters above every capacity that was in force",
                 "update pgquota.counter set used = used + 1000000 where tenant = 'acme'",
                 "update pgquota.counter set used = used - 1000000 where tenant = 'acme'");
@@ -70,6 +77,32 @@ class CheckerTest {
         seedTable("broken_promises: denied, though by the ledger and the holds there was room"
                 + " all the time", "history.part", "update history.part set used = 1000000,"
                 + " capacity = 1000000" + DENIED);
+    }
+
+    private static void refusals() {
+        seed("broken_promises: a check said yes, though it does not fit by its own figures",
+                "create table history.was as table history.part; create table history.were as table"
+                + " history.asked; update history.part set used = capacity; update history.asked"
+                + " set verb = 'check'",
+                "truncate history.part, history.asked; insert into history.part table history.was;"
+                + " insert into history.asked table history.were; drop table history.was,"
+                + " history.were");
+        seedTable("broken_promises: told as certainly not done, though it was", "history.told",
+                "update history.told set replayed = true");
+        seed("broken_promises: a key that was too old before its time",
+                String.format(ADD_REFUSAL, "'consume', 'acme', null::uuid, now()", "KeyExpired", ""),
+                DROP_ANSWER);
+        seed("broken_promises: not found, though it is there",
+                String.format(ADD_REFUSAL, "'refund', tenant, operation, at", "NotFound",
+                        "from pgquota.ledger where verb = 'consume' limit 1"), DROP_ANSWER);
+        seed("broken_promises: told that a hold had ended, though nobody had ended it and it had"
+                + " time", String.format(ADD_REFUSAL, "'extend', tenant, id, taken_at", "HoldEnded",
+                        "from pgquota.hold limit 1"), DROP_ANSWER);
+        seed("broken_promises: told that too much was to be given back, though it is left to this"
+                + " day", String.format(ADD_REFUSAL, "'refund', tenant, operation, at",
+                        "RefundTooLarge", "from pgquota.ledger l where tenant = 'free' and verb ="
+                        + " 'consume' and not exists (select from pgquota.ledger r where r.ref ="
+                        + " l.operation) order by at desc limit 1"), DROP_ANSWER);
     }
 
     private static void counters() {
@@ -118,6 +151,8 @@ class CheckerTest {
                 "history.told", nobodyWasTold);
         seedTable("double_charges: settlements and refunds that nobody was told and nobody can"
                 + " have missed", "history.told", nobodyWasTold);
+        seedTable("double_charges: more operations that nobody was told than calls of which nobody"
+                + " knows", "history.told", nobodyWasTold);
         seed("holds_ended_twice: told as new by two operations of one hold",
                 String.format(ADD_ANSWER, "verb = 'settle'", "granted"), DROP_ANSWER);
         seedTable("holds_ended_twice: holds that were settled twice", "pgquota.ledger",
@@ -126,9 +161,8 @@ class CheckerTest {
                 + " where verb = 'settle'");
         seedTable("holds_ended_twice: holds that are not as somebody was told", "pgquota.hold",
                 "update pgquota.hold set state = 'expired' where state = 'settled'");
-        seedTable("holds_left: open, though their time is over and upkeep has run", "pgquota.hold",
-                "update pgquota.hold set state = 'open', expires_at = now() - interval '1 hour'"
-                + " where state = 'released'");
+        seedTable("holds_left: open, though the time of all is over and upkeep has run",
+                "pgquota.hold", "update pgquota.hold set state = 'open' where state = 'released'");
         seedTable("holds_left: items that are not as the state of their hold", "pgquota.hold",
                 "update pgquota.hold set state = 'open'");
     }
@@ -163,7 +197,7 @@ class CheckerTest {
             Checker checker = new Checker(server);
             checker.load(folder);
             checker.resolve(scene.quotas(), folder);
-            assertThat(scene.quotas().upkeep().runOnce(Duration.ofMinutes(1)).finished()).isTrue();
+            scene.endHolds();
             assertThat(checker.check()).isEmpty();
             assertThat(SEEDS.keySet()).containsExactlyElementsOf(Checker.names());
             for (var seed : SEEDS.entrySet()) {

@@ -1,6 +1,5 @@
 package io.github.pgquota.tool.fault;
 
-import io.github.pgquota.Decision;
 import io.github.pgquota.QuotaException;
 import io.github.pgquota.Quotas;
 import java.io.IOException;
@@ -29,7 +28,7 @@ import org.postgresql.PGConnection;
 /** Reads what everybody was told, and what the database holds, and says where they differ. */
 final class Checker {
 
-    private static final int SHOWN = 5;
+    static final int SHOWN = 5;
 
     /** What the checks read is made by this. */
     private static final String PREPARE = resource("checks.sql").split("-- : ")[0];
@@ -88,9 +87,7 @@ final class Checker {
     }
 
     /** Asks again for every key of which nobody knows the answer, and keeps what it is told. */
-    Map<String, Integer> resolve(Quotas quotas, Path folder) throws IOException, SQLException {
-        Map<String, Integer> resolved = new LinkedHashMap<>(
-                Map.of("applied", 0, "not applied", 0, "refused", 0, "expired", 0));
+    void resolve(Quotas quotas, Path folder) throws IOException, SQLException {
         String open = """
                 select distinct on (tenant, key) verb, scope, key, ref, ttl, amounts
                   from history.open o where key is not null and not exists (
@@ -107,26 +104,30 @@ final class Checker {
                 Map<String, Long> amounts = amounts(row.getString(6));
                 journal.asked(call, row.getString(1), row.getString(2), row.getString(3), null,
                         null, amounts);
-                String outcome;
                 try {
-                    Decision decision = Customer.repeat(quotas, row.getString(1), row.getString(2),
+                    journal.told(call, Customer.repeat(quotas, row.getString(1), row.getString(2),
                             row.getString(3), row.getObject(4, UUID.class),
-                            Duration.ofMillis(row.getLong(5)), amounts);
-                    journal.told(call, decision);
-                    outcome = decision instanceof io.github.pgquota.Granted granted
-                            && granted.replayed() ? "applied" : "not applied";
-                } catch (QuotaException.HoldEnded | QuotaException.RefundTooLarge
-                        | QuotaException.NotFound e) {
-                    journal.told(call, e.getClass().getSimpleName());
-                    outcome = "refused";
-                } catch (QuotaException.KeyExpired e) {
-                    journal.told(call, e.getClass().getSimpleName());
-                    outcome = "expired"; // nobody can know any longer
+                            Duration.ofMillis(row.getLong(5)), amounts));
+                } catch (QuotaException e) { // a hold that has ended, a key that is too old
+                    journal.told(call, e instanceof QuotaException.OutcomeUnknown ? "unknown"
+                            : e.getClass().getSimpleName());
                 }
-                resolved.merge(outcome, 1, Integer::sum);
             }
         }
         copy(file);
+    }
+
+    /** What became of the calls whose outcome was unknown; after {@link #check}. */
+    Map<String, Long> resolved() throws SQLException {
+        Map<String, Long> resolved = new LinkedHashMap<>();
+        try (Connection connection = server.connection();
+                Statement statement = connection.createStatement();
+                ResultSet row = statement.executeQuery(
+                        "select outcome, calls from checked.resolved order by outcome")) {
+            while (row.next()) {
+                resolved.put(row.getString(1), row.getLong(2));
+            }
+        }
         return resolved;
     }
 

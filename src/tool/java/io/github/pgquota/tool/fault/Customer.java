@@ -24,6 +24,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
@@ -131,9 +132,14 @@ final class Customer {
         }
     }
 
+    /** One that nobody has; it tells the checker whether the library tries again by itself. */
+    private String key(String what, Operations quotas) {
+        return (quotas == retrying ? "again-" : "") + name + "-" + what + calls.incrementAndGet();
+    }
+
     private void act(Operations quotas, Random random) {
         if (quotas == gate) {
-            Request request = request(GATE, random).key(name + "-" + calls.incrementAndGet());
+            Request request = request(GATE, random).key(key("", quotas));
             Request one = new Request(request.scope(), Map.of("requests", 1L), request.key());
             if (random.nextInt(4) > 0) {
                 ask("consume", one, () -> gate.consume(one));
@@ -144,12 +150,15 @@ final class Customer {
         }
         String tenant = TENANTS.get(random.nextInt(TENANTS.size()));
         Request request = request(tenant, random);
-        Request keyed = request.key(name + "-" + calls.incrementAndGet());
+        Request keyed = request.key(key("", quotas));
         int n = random.nextInt(100);
         if (tenant.equals("last")) {
             takeAndGiveBack(quotas, n, keyed, random);
         } else if (n < 30) {
-            Granted granted = ask("consume", keyed, () -> quotas.consume(keyed));
+            boolean another = random.nextInt(3) == 0;
+            Granted granted = ask("consume", keyed, () -> another && quotas == direct
+                    ? inTransaction(keyed) : another && quotas == combined
+                    ? later(combined.async().consume(keyed)) : quotas.consume(keyed));
             if (granted != null && n < 12) {
                 refund(quotas, granted, random);
             }
@@ -174,6 +183,41 @@ final class Customer {
             if (hold != null) {
                 end(quotas, hold, Map.of(), random);
             }
+        }
+    }
+
+    /** A commit of which nothing is heard may have happened. */
+    private Decision inTransaction(Request request) {
+        try (Connection connection = database.getConnection()) {
+            connection.setAutoCommit(false);
+            Decision decision = combined.within(connection).consume(request);
+            try {
+                connection.commit();
+            } catch (SQLException e) {
+                throw new Lost(e, "unknown");
+            }
+            return decision;
+        } catch (SQLException e) {
+            throw new Lost(e, "not");
+        }
+    }
+
+    private static final class Lost extends RuntimeException {
+
+        private static final long serialVersionUID = 1;
+        private final String outcome;
+
+        Lost(SQLException cause, String outcome) {
+            super(cause);
+            this.outcome = outcome;
+        }
+    }
+
+    private static Decision later(CompletableFuture<Decision> decision) {
+        try {
+            return decision.join();
+        } catch (CompletionException e) {
+            throw e.getCause() instanceof QuotaException told ? told : e;
         }
     }
 
@@ -202,7 +246,7 @@ final class Customer {
         Map<String, Long> some = random.nextBoolean() ? Map.of() : Map.of("requests", 1L);
         List<Runnable> both = new ArrayList<>();
         for (Operations each : List.of(quotas, direct)) {
-            String key = name + "-r" + calls.incrementAndGet();
+            String key = key("r", each);
             both.add(() -> ask("refund", operation, key, null, some,
                     () -> each.refund(operation, some, key)));
         }
@@ -232,7 +276,7 @@ final class Customer {
                 () -> direct.release(hold));
         Runnable extend = () -> {
             Map<String, Long> more = Map.of("requests", 1L);
-            String key = name + "-e" + calls.incrementAndGet();
+            String key = key("e", quotas);
             Duration life = Duration.ofSeconds(2);
             ask("extend", hold, key, life, more, () -> quotas.extend(hold, more, life, key));
         };
@@ -300,7 +344,10 @@ final class Customer {
                 return granted;
             } catch (QuotaException.OutcomeUnknown e) {
                 journal.told(number, "unknown");
-            } catch (QuotaException.Unavailable | QuotaException.Overloaded e) {
+            } catch (Lost e) {
+                journal.told(number, e.outcome);
+            } catch (QuotaException.Unavailable | QuotaException.Overloaded
+                    | QuotaException.RetryTransaction e) {
                 journal.told(number, "not");
             } catch (QuotaException.HoldEnded | QuotaException.RefundTooLarge
                     | QuotaException.NotFound e) {

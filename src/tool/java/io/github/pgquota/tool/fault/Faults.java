@@ -8,7 +8,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -85,10 +84,23 @@ public final class Faults implements Callable<Integer> {
         say("seed %d, history in %s", used, folder);
         Server server = new Server("faults");
         try (Scene scene = new Scene(server, folder, used)) {
-            scene.start();
-            trouble(scene);
-            scene.finish();
-            return report(scene, server, folder, used);
+            List<String> stopped = new ArrayList<>();
+            attempt(stopped, () -> {
+                scene.start();
+                trouble(scene);
+            });
+            attempt(stopped, scene::finish);
+            return report(scene, server, folder, used, stopped);
+        }
+    }
+
+    /** A run that fails is checked all the same, up to there. */
+    private void attempt(List<String> stopped, Scene.Work work) {
+        try {
+            work.run();
+        } catch (Exception e) {
+            e.printStackTrace(spec.commandLine().getErr());
+            stopped.add(e.toString());
         }
     }
 
@@ -129,44 +141,34 @@ public final class Faults implements Callable<Integer> {
         }
     }
 
-    private int report(Scene scene, Server server, Path folder, long used)
+    private int report(Scene scene, Server server, Path folder, long used, List<String> stopped)
             throws IOException, SQLException {
         Checker checker = new Checker(server);
         checker.load(folder);
-        long unknown = number(server, "select count(*) from history.open");
-        Map<String, Integer> resolved = checker.resolve(scene.quotas(), folder);
-        while (number(server, "select count(*) from pgquota.hold where state = 'open'"
-                + " and expires_at > clock_timestamp()") > 0) {
-            Scene.last(100); // holds live for seconds
-        }
-        // what has expired is given back when a counter is next asked for, or now
-        if (!scene.quotas().upkeep().runOnce(Duration.ofMinutes(5)).finished()) {
-            throw new IllegalStateException("upkeep does not end");
-        }
+        checker.resolve(scene.quotas(), folder);
+        scene.endHolds();
         try (Connection connection = server.connection()) {
             Kept.write(connection, folder);
         }
         Map<String, Checker.Found> found = checker.check();
         for (String tenant : TENANTS) {
-            List<String> differences = scene.quotas().reports().reconcile(tenant).stream()
-                    .map(Object::toString).toList();
-            if (!differences.isEmpty()) {
-                found.put("ledger_differences: reconcile of " + tenant,
-                        new Checker.Found(differences.size(), differences));
-            }
+            add(found, "ledger_differences: reconcile of " + tenant,
+                    scene.quotas().reports().reconcile(tenant));
         }
+        List<String> deadlocks = scene.deadlocks();
+        add(found, "broken_promises: deadlocks, of which the servers' logs tell", deadlocks);
+        add(found, "broken_promises: the run did not come to its end", stopped);
         Figures figures = new Figures(used, minutes,
                 number(server, "select count(*) from history.asked"),
                 number(server, "select count(*) from history.told where outcome = 'granted'"),
                 number(server, "select count(*) from history.told where outcome = 'denied'"),
-                unknown, resolved, recovery,
-                scene.deadlocks(), found);
+                checker.resolved(), recovery, deadlocks.size(), found);
         PrintWriter out = spec.commandLine().getOut();
         figures.print(out);
         out.printf(Locale.ROOT, "%,d calls were let through while the database was away%n",
                 number(server, "select count(*) from history.told where outcome = 'away'"));
-        out.printf(Locale.ROOT, "%d migrations gave up, as calls kept them from the tables%n",
-                scene.keptOut());
+        out.printf(Locale.ROOT, "%d migrations and rounds of upkeep did not come to their end, as"
+                + " calls or troubles kept them from it%n", scene.interrupted());
         out.println(scene.between());
         out.flush();
         if (json != null) {
@@ -175,6 +177,13 @@ public final class Faults implements Callable<Integer> {
             }
         }
         return found.isEmpty() ? 0 : 1;
+    }
+
+    private static void add(Map<String, Checker.Found> found, String what, List<?> rows) {
+        if (!rows.isEmpty()) {
+            found.put(what, new Checker.Found(rows.size(),
+                    rows.stream().limit(Checker.SHOWN).map(Object::toString).toList()));
+        }
     }
 
     private static long number(Server server, String sql) throws SQLException {

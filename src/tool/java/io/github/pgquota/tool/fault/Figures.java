@@ -13,15 +13,15 @@ import tools.jackson.core.json.JsonFactory;
 /**
  * What came of a run.
  *
- * @param unknown calls of which the caller was never told, or only that it is not known
- * @param resolved how those with a key turned out when they were asked again
+ * @param resolved calls of which the caller was never told, or only that it is not known, by what
+ *     the database says of them
  * @param recovery seconds until a call was answered, after each trouble
  * @param deadlocks that a server found
  * @param found what must not be; before a name's colon is what it is counted in
  */
 record Figures(
-        long seed, double minutes, long calls, long granted, long denied, long unknown,
-        Map<String, Integer> resolved, Map<Trouble, List<Double>> recovery, long deadlocks,
+        long seed, double minutes, long calls, long granted, long denied,
+        Map<String, Long> resolved, Map<Trouble, List<Double>> recovery, long deadlocks,
         Map<String, Checker.Found> found) {
 
     private static final List<String> COUNTED = List.of("over_grants", "lost_charges",
@@ -30,8 +30,8 @@ record Figures(
 
     void print(PrintWriter out) {
         out.printf(Locale.ROOT, "seed %d, %.1f minutes: %,d calls, %,d granted, %,d denied, %,d of"
-                + " unknown outcome; asked again by key: %s%n", seed, minutes, calls, granted,
-                denied, unknown, resolved);
+                + " unknown outcome: %s%n", seed, minutes, calls, granted, denied, unknown(),
+                resolved);
         recovery.forEach((trouble, seconds) -> out.printf(Locale.ROOT,
                 "%-20s %3d times, answered after %.2f s (longest %.2f)%n", trouble,
                 seconds.size(), median(seconds), Collections.max(seconds)));
@@ -39,6 +39,10 @@ record Figures(
                 sum(field)));
         out.printf(Locale.ROOT, "deadlocks %d%n", deadlocks);
         print(found, out);
+    }
+
+    private long unknown() {
+        return resolved.values().stream().mapToLong(Long::longValue).sum();
     }
 
     /** What must not be. */
@@ -71,10 +75,9 @@ record Figures(
             json.writeNumberProperty("calls", calls);
             json.writeNumberProperty("granted", granted);
             json.writeNumberProperty("denied", denied);
-            json.writeNumberProperty("unknown", unknown);
-            json.writeNumberProperty("unknown_resolved_charged", resolved.get("applied"));
-            json.writeNumberProperty("unknown_resolved_not_charged",
-                    resolved.get("not applied") + resolved.get("refused"));
+            json.writeNumberProperty("unknown", unknown());
+            json.writeNumberProperty("unknown_resolved_charged", resolved.getOrDefault("charged", 0L));
+            json.writeNumberProperty("unknown_resolved_not_charged", resolved.getOrDefault("not charged", 0L));
             json.writeName("faults");
             json.writeStartObject();
             recovery.forEach((trouble, seconds) ->

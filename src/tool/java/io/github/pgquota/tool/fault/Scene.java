@@ -14,9 +14,11 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Collectors;
@@ -27,7 +29,7 @@ final class Scene implements AutoCloseable {
 
     private static final int PROCESSES = 3;
     private static final String PROBE = "probe";
-    private static final String TIMEOUTS = "&socketTimeout=5&connectTimeout=1&loginTimeout=4";
+    private static final String TIMEOUTS = "&connectTimeout=1&loginTimeout=4";
 
     private final Server server;
     private final Pair pair;
@@ -40,8 +42,9 @@ final class Scene implements AutoCloseable {
     private final Quotas quotas;
     private final List<String> releases = new ArrayList<>();
     private final Rules rules;
+    private @Nullable FutureTask<?> beside;
     private int started;
-    private int keptOut;
+    private volatile int interrupted;
 
     Scene(Server server, Path folder, long seed) throws IOException, SQLException {
         this.server = server;
@@ -142,27 +145,60 @@ final class Scene implements AutoCloseable {
         startOne();
     }
 
-    /** Migrates to a later version, and each time to a further one; all others stay today's. */
-    void migrate() throws IOException, InterruptedException {
-        releases.add(NextVersion.script(NextVersion.today() + releases.size() + 1));
-        String next = NextVersion.build(folder.resolve("next-" + releases.size() + "-" + keptOut),
-                releases);
-        try {
-            NextVersion.migrate(next, server.url(), server.postgres().user(),
-                    server.postgres().password());
-        } catch (IllegalStateException e) {
-            if (!e.getMessage().contains("(55P03)")) {
-                throw e;
-            }
-            // Calls that are long, and never pause, keep it out: it has given up, as it should.
-            releases.remove(releases.size() - 1);
-            keptOut++;
+    /** What goes on while the next trouble is made. */
+    interface Work {
+        void run() throws Exception;
+    }
+
+    /** Begins it, when the one before it has ended. */
+    void beside(Work work) throws Exception {
+        join();
+        beside = new FutureTask<>(() -> {
+            work.run();
+            return null;
+        });
+        new Thread(beside, "beside").start();
+    }
+
+    private void join() throws Exception {
+        if (beside != null) {
+            beside.get();
         }
     }
 
-    /** How many migrations calls have kept from the tables. */
-    int keptOut() {
-        return keptOut;
+    void upkeep() {
+        try {
+            quotas.upkeep().runOnce(Duration.ofSeconds(1));
+        } catch (QuotaException.Unavailable | QuotaException.OutcomeUnknown e) {
+            interrupted++;
+        }
+    }
+
+    /**
+     * Migrates to a later version, and each time to a further one; all others stay today's. Calls
+     * that are long and never pause may keep it out, and other troubles may end it.
+     */
+    void migrate() throws IOException, InterruptedException {
+        try {
+            migrateOnce();
+        } catch (IllegalStateException e) {
+            releases.remove(releases.size() - 1);
+            interrupted++;
+            Files.writeString(folder.resolve("migration-" + interrupted + ".log"), e.getMessage());
+        }
+    }
+
+    private void migrateOnce() throws IOException, InterruptedException {
+        releases.add(NextVersion.script(NextVersion.today() + releases.size() + 1));
+        String next = NextVersion.build(
+                folder.resolve("next-" + releases.size() + "-" + interrupted), releases);
+        NextVersion.migrate(next, server.url(), server.postgres().user(),
+                server.postgres().password());
+    }
+
+    /** How many migrations and rounds of upkeep did not come to their end. */
+    int interrupted() {
+        return interrupted;
     }
 
     /** From now on all processes keep the holds that they get; see {@link #killOne}. */
@@ -199,24 +235,45 @@ final class Scene implements AutoCloseable {
         }
     }
 
-    /** Lets the customers finish what they have begun. */
-    void finish() throws IOException, InterruptedException {
+    /** Nothing is broken any longer, and the customers finish what they have begun. */
+    void finish() throws Exception {
+        for (Proxy proxy : proxies) {
+            proxy.loseReplies(0);
+            proxy.loseRequests(0);
+            proxy.delay(Duration.ZERO);
+            proxy.throttle(0);
+        }
         for (Process customer : customers) {
             customer.getOutputStream().close();
         }
         for (Process customer : customers) {
             if (!customer.waitFor(120, TimeUnit.SECONDS)) {
+                customer.destroyForcibly();
                 throw new IllegalStateException("a process does not end: see " + folder);
             }
         }
+        join();
+        migrateOnce(); // whatever became of those before it
         chargeLetThrough();
     }
 
-    /** How many deadlocks the servers found; what they said is kept with the history. */
-    long deadlocks() throws IOException {
-        long found = 0;
+    /** Until every hold has ended. */
+    void endHolds() throws SQLException {
+        while (!server.ask("select count(*) from pgquota.hold where state = 'open'"
+                + " and expires_at > clock_timestamp()").equals("0")) {
+            last(100); // holds live for seconds
+        }
+        // what has expired is given back when a counter is next asked for, or now
+        if (!quotas.upkeep().runOnce(Duration.ofMinutes(5)).finished()) {
+            throw new IllegalStateException("upkeep does not end");
+        }
+    }
+
+    /** The deadlocks that the servers found; all that they said is kept with the history. */
+    List<String> deadlocks() throws IOException {
+        List<String> found = new ArrayList<>();
         for (Node node : pair.nodes()) {
-            found += node.deadlocks();
+            found.addAll(node.deadlocks());
             if (Files.exists(node.log())) {
                 Files.copy(node.log(), folder.resolve("server-" + node.port() + ".log"));
             }

@@ -9,7 +9,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** What can go wrong. Each is over when {@link #make} returns; to recover may take longer. */
+/**
+ * What can go wrong. Each is over when {@link #make} returns, but for upkeep and migrations, which
+ * go on beside the next; to recover may take longer.
+ */
 enum Trouble {
 
     LOST_REPLIES {
@@ -55,7 +58,7 @@ enum Trouble {
         void make(Scene scene) throws Exception {
             scene.server().execute("select pg_terminate_backend(pid) from pg_stat_activity"
                     + " where datname = current_database() and pid <> pg_backend_pid()"
-                    + " and random() < 0.5");
+                    + " and hashint4extended(pid, " + scene.random().nextInt() + ") % 2 = 0");
         }
     },
     CRASHED_SERVER {
@@ -71,7 +74,7 @@ enum Trouble {
         void make(Scene scene) throws Exception {
             scene.server().freeze();
             try {
-                Scene.last(500 + scene.random().nextInt(6_000)); // some of it outlasts sockets
+                Scene.last(500 + scene.random().nextInt(12_000)); // some of it outlasts sockets
             } finally {
                 scene.server().thaw();
             }
@@ -80,8 +83,10 @@ enum Trouble {
     FROZEN_BACKEND {
         @Override
         void make(Scene scene) throws Exception {
-            String pid = scene.server().ask("select pid from pg_stat_activity where backend_type ="
-                    + " 'client backend' and pid <> pg_backend_pid() order by random() limit 1");
+            String pid = scene.server().ask("select pid from pg_stat_activity where"
+                    + " datname = current_database() and pid <> pg_backend_pid() order by"
+                    + " state = 'active' desc, hashint4extended(pid, "
+                    + scene.random().nextInt() + ") limit 1");
             List<ProcessHandle> one = ProcessHandle.of(Long.parseLong(pid)).stream().toList();
             Server.signal("STOP", one);
             try {
@@ -118,7 +123,7 @@ enum Trouble {
                 statement.execute("begin; select from pgquota.counter where tenant = '" + tenant
                         + "' order by scope collate \"C\", meter collate \"C\", per collate \"C\","
                         + " start_at for update");
-                Scene.last(500 + scene.random().nextInt(4_000));
+                Scene.last(500 + scene.random().nextInt(8_000)); // longer than calls wait
                 statement.execute("rollback");
             }
         }
@@ -200,14 +205,14 @@ enum Trouble {
     },
     UPKEEP {
         @Override
-        void make(Scene scene) {
-            scene.quotas().upkeep().runOnce(Duration.ofSeconds(1));
+        void make(Scene scene) throws Exception {
+            scene.beside(scene::upkeep);
         }
     },
     NEXT_VERSION {
         @Override
         void make(Scene scene) throws Exception {
-            scene.migrate();
+            scene.beside(scene::migrate);
         }
     };
 

@@ -79,13 +79,18 @@ select h.tenant, u.counter, h.id as hold, h.taken_at, h.expires_at, h.state,
 create index on taken (tenant, counter);
 analyze taken;
 
--- Calls that may have been charged though nobody was told, even when their keys were asked again.
+-- Calls that may have been charged though nobody was told, even when their keys were asked again; and
+-- until when: a server that was frozen may finish what a process that is dead has sent.
 create table missed as
-select o.* from history.open o
+select o.*, coalesce(o.told_at, l.at) + interval '30 s' as until
+  from history.open o
+  join (select process, max(at) as at
+          from (select process, at from history.asked
+                union all select process, at from history.told) w group by process) l using (process)
  where not exists (select from history.asked a join history.told t using (process, call)
                     where a.tenant = o.tenant and a.key = o.key
-                      and (t.outcome = 'granted' or a.process = 'checker'
-                           and t.outcome not in ('unknown', 'KeyExpired')));
+                      and (t.outcome = 'granted' or a.process = 'checker' and t.outcome in
+                           ('denied', 'HoldEnded', 'NotFound', 'RefundTooLarge')));
 create table missed_amount as
 select m.*, split_part(a, '=', 1) as meter, split_part(a, '=', 2)::bigint as amount
   from missed m cross join lateral unnest(string_to_array(m.amounts, ',')) a;
@@ -143,7 +148,8 @@ analyze bound;
 -- to at that time, by the ledger and the holds.
 create table refusal as
 select a.process, a.call, a.verb, a.tenant, a.key, a.at as asked_at, t.at as told_at,
-       p.limit_name, p.scope, p.meter, p.start_at, p.capacity, p.used, p.held, w.asked, w.refuses,
+       p.limit_name, p.scope, p.meter, p.start_at, p.mode, p.capacity, p.used, p.held, w.asked,
+       w.refuses,
        c.id as counter, c.billed
   from history.told t
   join history.asked a using (process, call)
@@ -171,6 +177,71 @@ select r.*, coalesce((select max(e.used_after) from entry e
 set enable_nestloop = off;
 analyze refused;
 
+-- Capacities that were in force, of plans, overrides and boosts (two at a time at most), by when.
+create table in_force as
+with plain as (
+  select p.tenant, l.name, upper(l.mode) as mode, l.capacity, l.from_at, l.until_at
+    from plans p join pgquota.plan_limit l using (plan) where l.until_at > l.from_at
+), overridden as (
+  select tenant, name, mode, capacity, from_at, until_at from plain
+  union all
+  select p.tenant, p.name, p.mode, a.capacity, greatest(p.from_at, a.from_at),
+         least(p.until_at, a.until_at)
+    from plain p join pgquota.adjustment a
+      on a.tenant = p.tenant and a.limit_name = p.name and a.kind = 'override'
+), boost as (
+  select tenant, limit_name, capacity, from_at, until_at from pgquota.adjustment where kind = 'boost'
+  union all
+  select a.tenant, a.limit_name, a.capacity + b.capacity, greatest(a.from_at, b.from_at),
+         least(a.until_at, b.until_at)
+    from pgquota.adjustment a
+    join pgquota.adjustment b on b.tenant = a.tenant and b.limit_name = a.limit_name and b.id > a.id
+   where a.kind = 'boost' and b.kind = 'boost'
+), boosted as (
+  select tenant, name, mode, capacity, from_at, until_at from overridden
+  union all
+  select o.tenant, o.name, o.mode, o.capacity + b.capacity, greatest(o.from_at, b.from_at),
+         least(o.until_at, b.until_at)
+    from overridden o join boost b on b.tenant = o.tenant and b.limit_name = o.name
+)
+select * from boosted;
+analyze in_force;
+
+-- What is left of an operation, and can be given back, in windows that were not dropped.
+create table remainder as
+select e.tenant, e.operation, w.meter, min(e.amount + coalesce(r.amount, 0)) as amount
+  from entry e
+  join counter w on w.tenant = e.tenant and w.id = e.counter
+  left join pgquota.counter c on c.tenant = e.tenant and c.id = e.counter
+  left join (select tenant, ref, counter, sum(amount) as amount from entry
+              where verb = 'refund' group by tenant, ref, counter) r
+    on r.tenant = e.tenant and r.ref = e.operation and r.counter = e.counter
+ where e.amount > 0
+ group by e.tenant, e.operation, w.meter having bool_and(c.id is not null);
+analyze remainder;
+
+-- What became of the calls of which nobody was told.
+create table resolved as
+select case when o.key is null and o.ref is null then 'without a key'
+            when g.fresh then 'not charged' -- another call of the key, or another end, was the first
+            when g.tenant is not null or k.tenant is not null
+                 or h.state = case o.verb when 'settle' then 'settled'
+                                          when 'release' then 'released' end then 'charged'
+            when x.tenant is not null then 'key expired'
+            else 'not charged' end as outcome, count(*) as calls
+  from history.open o
+  left join (select tenant, coalesce('key ' || key, 'end ' || ref) as what,
+                    bool_or(not replayed) as fresh
+               from granted where key is not null or ref is not null group by 1, 2) g
+    on g.tenant = o.tenant and g.what = coalesce('key ' || o.key, 'end ' || o.ref)
+  left join (select distinct tenant, key from operation_key where answers is not null) k
+    on k.tenant = o.tenant and k.key = o.key
+  left join hold h on o.key is null and h.tenant = o.tenant and h.id = o.ref
+  left join (select distinct a.tenant, a.key from history.asked a join history.told t using (process, call)
+              where t.outcome = 'KeyExpired') x
+    on x.tenant = o.tenant and x.key = o.key
+ group by 1;
+
 -- : broken_promises: errors that nobody should be told
 select * from history.told where outcome like 'ERROR%';
 
@@ -184,6 +255,19 @@ select * from share
 select * from share
  where mode = 'ENFORCE' and granted > 0 and used + held > capacity
    and verb in ('consume', 'consume_up_to', 'reserve', 'extend');
+
+-- : over_grants: by a capacity that was not in force since the call began
+select s.* from (
+  select process, call, tenant, limit_name, mode, capacity, asked_at, told_at from share
+   where not replayed and verb in ('consume', 'consume_up_to', 'record', 'reserve')
+  union all
+  select process, call, tenant, limit_name, mode, capacity, asked_at, told_at from refusal) s
+ where s.capacity is not null and not exists (
+       select from in_force f
+        where f.tenant = s.tenant and f.name = s.limit_name and f.capacity = s.capacity
+          and f.mode = s.mode and f.from_at <= s.told_at
+          -- a new one is committed later than it begins
+          and f.until_at + interval '5 s' > s.asked_at);
 
 -- : over_grants: counters above every capacity that was in force
 select c.*, b.most, e.late from counter c
@@ -202,6 +286,52 @@ having not bool_or(refuses);
 select process, call, min(tenant), min(scope), min(limit_name), min(capacity), min(used),
        min(held), min(asked), max(most)
   from refused group by process, call having bool_and(most + asked <= capacity);
+
+-- : broken_promises: a check said yes, though it does not fit by its own figures
+select * from share
+ where verb = 'check' and mode = 'ENFORCE' and used + held + asked > capacity;
+
+-- : broken_promises: told as certainly not done, though it was
+select g.* from granted g
+ where g.replayed and g.key is not null and g.key !~ '^(same|again)-' and g.tenant <> 'gate'
+   and not exists (
+       select from history.asked a left join history.told t using (process, call)
+        where a.tenant = g.tenant and a.key = g.key and a.at < g.told_at
+          and (a.process, a.call) <> (g.process, g.call)
+          and (t.outcome in ('not', 'denied')) is not true);
+
+-- : broken_promises: a key that was too old before its time
+select a.*, t.at as told_at from history.told t
+  join history.asked a using (process, call)
+  join begun b on b.tenant = a.tenant and b.what = 'key ' || a.key
+ -- keys are kept for 5 minutes
+ where t.outcome = 'KeyExpired' and t.at < b.at + interval '295 s';
+
+-- : broken_promises: not found, though it is there
+select a.* from history.told t
+  join history.asked a using (process, call)
+  left join (select distinct tenant, operation from entry where amount > 0) e
+    on e.tenant = a.tenant and e.operation = a.ref and a.verb = 'refund'
+  left join pgquota.hold h on h.tenant = a.tenant and h.id = a.ref and a.verb <> 'refund'
+   and cardinality(h.counters) = (select count(*) from pgquota.counter c
+                                   where c.tenant = h.tenant and c.id = any (h.counters))
+ where t.outcome = 'NotFound' and (e.tenant is not null or h.tenant is not null);
+
+-- : broken_promises: told that a hold had ended, though nobody had ended it and it had time
+select a.*, t.at as told_at, h.expires_at from history.told t
+  join history.asked a using (process, call)
+  join hold h on h.tenant = a.tenant and h.id = a.ref
+ where t.outcome = 'HoldEnded' and h.expires_at > t.at
+   and not exists (select from history.asked o
+                    where o.tenant = a.tenant and o.ref = a.ref and o.verb in ('settle', 'release')
+                      and o.at <= t.at);
+
+-- : broken_promises: told that too much was to be given back, though it is left to this day
+select a.*, r.amount from history.told t
+  join history.asked a using (process, call)
+  join remainder r on r.tenant = a.tenant and r.operation = a.ref
+   and substring(a.amounts from '(?:^|,)' || r.meter || '=(\d+)')::bigint <= r.amount
+ where t.outcome = 'RefundTooLarge';
 
 -- : chain_gaps: ledgers that are no chain
 select * from entry where used_after <> used_before + amount or entry <> entry_before + 1;
@@ -256,7 +386,7 @@ select c.*, m.amount as missed, s.amount as settled
        select coalesce(sum(m.amount), 0) as amount from missed_amount m
         where m.tenant = c.tenant and m.meter = c.meter and m.verb in ('consume', 'consume_up_to')
           and starts_with(m.scope || '/', c.scope || '/') and m.at < c.end_at
-          and coalesce(m.told_at, 'infinity') + interval '1 min' > c.start_at) m
+          and m.until > c.start_at) m
  cross join lateral (
        select coalesce(sum(t.amount), 0) as amount from taken t
         where t.tenant = c.tenant and t.counter = c.id
@@ -310,12 +440,17 @@ select u.tenant, u.counter, u.verb, u.amount, u.operations
         where m.tenant = u.tenant and m.verb = u.verb and m.meter = c.meter
           and (m.amount = u.amount or m.verb = 'consume_up_to')
           and starts_with(m.scope || '/', c.scope || '/') and m.at < c.end_at
-          and coalesce(m.told_at, 'infinity') + interval '1 min' > c.start_at);
+          and m.until > c.start_at);
 
 -- : double_charges: settlements and refunds that nobody was told and nobody can have missed
 select u.* from untold u
  where u.ref is not null and not exists (
        select from missed m where m.tenant = u.tenant and m.verb = u.verb and m.ref = u.ref);
+
+-- : double_charges: more operations that nobody was told than calls of which nobody knows
+select u.* from (select tenant, verb, count(distinct operation) as operations
+                   from untold group by tenant, verb) u
+ where u.operations > (select count(*) from missed m where m.tenant = u.tenant and m.verb = u.verb);
 
 -- : holds_ended_twice: told as new by two operations of one hold
 select tenant, ref, count(distinct operation) from granted
@@ -334,8 +469,8 @@ select g.*, h.state from granted g left join hold h on h.tenant = g.tenant
     or g.verb = 'settle' and not g.replayed and h.state is distinct from 'settled'
     or g.verb = 'release' and not g.replayed and (h.state in ('released', 'expired')) is not true;
 
--- : holds_left: open, though their time is over and upkeep has run
-select * from pgquota.hold where state = 'open' and expires_at < now() - interval '1 minute';
+-- : holds_left: open, though the time of all is over and upkeep has run
+select * from pgquota.hold where state = 'open';
 
 -- : holds_left: items that are not as the state of their hold
 select h.tenant, h.id, h.state, i.items, h.counters
