@@ -35,18 +35,27 @@ final class Bounded {
         } catch (SQLException e) {
             throw SqlStates.noConnection(e);
         }
-        int before = connection.getNetworkTimeout();
-        if (before == 0) {
-            connection.setNetworkTimeout(Runnable::run, socket);
-        }
-        return with(Connection.class, connection, "close", () -> {
-            try (connection) {
-                if (!connection.isClosed()) {
-                    connection.setNetworkTimeout(Runnable::run, before);
-                }
-                return null;
+        try {
+            int before = connection.getNetworkTimeout();
+            if (before == 0) {
+                connection.setNetworkTimeout(Runnable::run, socket);
             }
-        });
+            return with(Connection.class, connection, "close", () -> {
+                giveBack(connection, before);
+                return null;
+            });
+        } catch (SQLException e) {
+            connection.close();
+            throw e;
+        }
+    }
+
+    private static void giveBack(Connection connection, int before) throws SQLException {
+        try (connection) {
+            if (!connection.isClosed()) {
+                connection.setNetworkTimeout(Runnable::run, before);
+            }
+        }
     }
 
     private static <T> T with(Class<T> type, T target, String name, Instead instead) {
