@@ -12,7 +12,8 @@ import org.jspecify.annotations.Nullable;
  * What is let through while the database is away. Without this, nothing is: calls throw {@link
  * QuotaException.Unavailable}. With it, {@code consume} and {@code record} are let through up to
  * bounds, written into a file, and charged from there, each exactly once, when the database is
- * back; what is then over a limit is reported as overage. Immutable.
+ * back; what is then over a limit is reported as overage. What waits for longer than the setting
+ * {@code key_retention} may never be charged: see {@link Report#refused()}. Immutable.
  *
  * <pre>{@code
  * Away policy = Away.keptIn(Path.of("/var/lib/shop/away"))
@@ -64,7 +65,8 @@ public record Away(
      * reserved, record what it was.
      *
      * <p>After {@link QuotaException.OutcomeUnknown} a request is let through if it has a key: it
-     * is charged under that key, if it was not already. The same request under the key of one that
+     * is charged under that key, if it was not already. That lets no others through: they ask the
+     * database. The same request under the key of one that
      * waits is told so again; under that of one that no longer fitted when it was charged, {@link
      * QuotaException.KeyConflict}: it was recorded.
      *
@@ -82,7 +84,10 @@ public record Away(
          */
         boolean charge();
 
-        /** Stops; what waits is charged when a gate is next opened on the file. */
+        /**
+         * Stops, after the call that is being charged; what waits is charged when a gate is next
+         * opened on the file.
+         */
         @Override
         void close();
     }
@@ -97,7 +102,9 @@ public record Away(
      * @param charged calls that were let through, and have been charged, since the gate was opened
      * @param overage units by which they went over a limit: the largest of each call's
      * @param refused what could not be charged, such as of a tenant that has no plan any longer,
-     *     each with why; stays in the file, and is tried again when a gate is next opened on it
+     *     each with why; stays in the file, and is tried again when a gate is next opened on it.
+     *     Of what waited for longer than keys are kept ({@link QuotaException.KeyExpired}) the
+     *     ledger says whether it was charged; if not, it has to be recorded under a new key
      */
     public record Report(@Nullable Instant sinceOrNull, int waiting, Map<String, Long> units,
             long charged, long overage, List<String> refused) {

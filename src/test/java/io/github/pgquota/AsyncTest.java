@@ -4,15 +4,18 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import javax.sql.DataSource;
 import org.junit.jupiter.api.Test;
 
 /** The verbs as futures, on platform and virtual threads. */
@@ -85,6 +88,30 @@ class AsyncTest {
                     .isInstanceOf(QuotaException.Unavailable.class);
             assertThat(quotas.consume(CALL).isGranted()).as("blocking").isTrue();
             assertThat(world.pool().isClosed()).as("a borrowed DataSource").isFalse();
+        }
+    }
+
+    /** It would wait for the thread that it is on. */
+    @Test
+    void closeInACallbackEnds() throws Exception {
+        try (World world = World.with(MESSAGES)) {
+            CountDownLatch hold = new CountDownLatch(1);
+            DataSource source = (DataSource) Proxy.newProxyInstance(
+                    AsyncTest.class.getClassLoader(), new Class<?>[] {DataSource.class},
+                    (self, method, arguments) -> {
+                        hold.await();
+                        return world.pool().getConnection();
+                    });
+            Quotas combined = Quotas.on(source).build();
+            Quotas direct = Quotas.on(source).direct().build();
+            CompletableFuture<Void> read = combined.async().balances(CALL.scope())
+                    .thenRun(combined::close);
+            CompletableFuture<Void> written = direct.async().consume(CALL)
+                    .thenRun(direct::close);
+            hold.countDown();
+            read.get(10, TimeUnit.SECONDS);
+            written.get(10, TimeUnit.SECONDS);
+            assertThat(world.rows("select used from pgquota.counter")).containsExactly("10");
         }
     }
 

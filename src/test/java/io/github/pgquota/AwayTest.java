@@ -5,77 +5,16 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.github.pgquota.tool.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.postgresql.ds.PGSimpleDataSource;
 
 /** The database goes away and comes back: what was let through is charged, all of it, once. */
-class AwayTest {
-
-    private static final Request CALL = Request.of("acme/search").take("requests", 1);
-
-    @TempDir
-    private Path folder;
-
-    private World world;
-    private Proxy proxy;
-    private Quotas quotas;
-
-    @BeforeEach
-    void open() {
-        world = World.with(
-                Limit.named("requests").capacity(10).per(Window.month()).billed(true),
-                Limit.named("tokens").capacity(1_000).per(Window.month()).billed(true));
-        world.tenant("other", "P");
-        proxy = Proxy.to(world.database().url());
-        quotas = Quotas.on(source()).build();
-    }
-
-    @AfterEach
-    void close() {
-        quotas.close();
-        proxy.close();
-        world.close();
-    }
-
-    /** Logs in for each call. */
-    private PGSimpleDataSource source() {
-        PGSimpleDataSource source = new PGSimpleDataSource();
-        source.setURL(proxy.url(world.database().url()));
-        source.setUser(TestDatabase.server().user());
-        source.setPassword(TestDatabase.server().password());
-        return source;
-    }
-
-    private Pools.Pool pool() {
-        return Pools.create(proxy.url(world.database().url()), TestDatabase.server().user(),
-                TestDatabase.server().password(), 1);
-    }
-
-    private Away policy() {
-        return Away.keptIn(folder.resolve("away")).open("requests", 0, 4);
-    }
-
-    private void away() {
-        proxy.loseRequests(Integer.MAX_VALUE);
-    }
-
-    private void back() {
-        proxy.loseRequests(0);
-    }
-
-    private static void awaitCharged(Away.Gate gate) {
-        Gate.await().until(() -> gate.report().waiting() == 0);
-    }
+class AwayTest extends AwayCase {
 
     @Test
     void withoutAGateItIsClosed() {
@@ -257,9 +196,13 @@ class AwayTest {
     @Test
     void aDamagedFileIsToldWithItsLine() throws Exception {
         Path file = folder.resolve("away");
-        List<String> bad = new ArrayList<>(List.of("x", "+ 1 consume acme k", "+ 1 drop acme k a=1",
-                "+ 1 consume acme k requests=-1", "+ z consume acme k requests=1", "- ", "+ 1",
-                "+ 1 consume %zz k requests=1", "+ 1 consume acme k requests"));
+        List<String> bad = new ArrayList<>(List.of("x", "+ 10 consume acme k",
+                "+ 10 drop acme k a=1", "+ 10 consume acme k requests=-1",
+                "+ z consume acme k requests=1", "- ", "- +9", "+ 10",
+                "+ 10 consume %zz k requests=1", "+ 10 consume acme k requests",
+                "+ 10 consume acme k a=1=2", "+ 10 consume acme k ,", "+ 10 consume acme k a=1,",
+                "+ 10 consume acme k a=01", "+ 010 consume acme k a=1",
+                "+ 9 consume acme other requests=1")); // the first would be lost
         for (String line : bad) {
             Files.writeString(file, "+ 9 consume acme k requests=1\n" + line + "\n");
             QuotaException.InvalidFile e = assertThrows(
@@ -454,9 +397,5 @@ class AwayTest {
                 .hasMessage("units \"-1\" must be between 0 and 2^62");
         assertThatThrownBy(() -> policy().mostCalls(0))
                 .hasMessage("mostCalls \"0\" must be 1 to 1000000");
-    }
-
-    private List<String> used() {
-        return world.rows("select used from pgquota.counter");
     }
 }

@@ -3,6 +3,7 @@ package io.github.pgquota;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -211,12 +212,50 @@ class JoinedTest {
         }
     }
 
+    /** Such as a proxy that joins the caller's transaction: nobody but the caller may end that. */
+    @Test
+    void aDataSourceInTheMidstOfATransactionIsRefused() throws Exception {
+        try (World world = World.with(MESSAGES);
+                Connection connection = world.database().connection();
+                Statement sql = connection.createStatement()) {
+            sql.execute("create table public.message (id int)");
+            connection.setAutoCommit(false);
+            DataSource source = (DataSource) Proxy.newProxyInstance(
+                    JoinedTest.class.getClassLoader(), new Class<?>[] {DataSource.class},
+                    (proxy, method, args) -> unclosable(connection));
+            try (Quotas quotas = Quotas.on(source).build()) {
+                sql.execute("insert into public.message values (1)");
+                assertThat(assertThrows(QuotaException.Invalid.class, () -> quotas.consume(CALL)))
+                        .hasMessageContaining("use within(connection)");
+                assertThrows(QuotaException.Invalid.class, () -> quotas.plans().publish(
+                        new Plan("P", List.of(MESSAGES.capacity(1)))));
+                assertThrows(QuotaException.Invalid.class,
+                        () -> quotas.reports().reconcile("acme"));
+                assertThat(world.rows("select from public.message")).isEmpty();
+                quotas.within(connection).consume(CALL).orThrow();
+                connection.commit();
+                assertThat(world.rows("select id from public.message")).containsExactly("1");
+                sql.execute("delete from public.message");
+                assertThrows(QuotaException.Invalid.class, () -> quotas.consume(CALL));
+                connection.rollback();
+                assertThat(world.rows("select id from public.message")).containsExactly("1");
+                quotas.consume(CALL).orThrow();
+            }
+            assertThat(used(world)).containsExactly("20 0");
+        }
+    }
+
     private static Connection unclosable(Connection connection) {
         return (Connection) Proxy.newProxyInstance(
                 JoinedTest.class.getClassLoader(), new Class<?>[] {Connection.class},
-                (proxy, method, args) -> method.getName().equals("close")
-                        ? null
-                        : method.invoke(connection, args));
+                (proxy, method, args) -> {
+                    try {
+                        return method.getName().equals("close") ? null
+                                : method.invoke(connection, args);
+                    } catch (InvocationTargetException e) {
+                        throw e.getCause();
+                    }
+                });
     }
 
     @Test

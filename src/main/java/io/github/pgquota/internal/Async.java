@@ -36,26 +36,35 @@ final class Async implements AsyncOperations {
         this.executor = executor == null ? java.util.Objects.requireNonNull(own) : executor;
     }
 
+    /** One of the pool's threads, which cannot wait for them all to end. */
+    private static final class Worker extends Thread {
+        private final Async of;
+
+        Worker(Async of, Runnable work) {
+            super(work, "pgquota-async");
+            this.of = of;
+            setDaemon(true);
+        }
+    }
+
     /** Starts no thread before it is used; they go when they have been idle. */
-    private static ExecutorService threads() {
+    private ExecutorService threads() {
         ThreadPoolExecutor pool = new ThreadPoolExecutor(
-                THREADS, THREADS, 10, TimeUnit.SECONDS, new LinkedBlockingQueue<>(), work -> {
-                    Thread thread = new Thread(work, "pgquota-async");
-                    thread.setDaemon(true);
-                    return thread;
-                });
+                THREADS, THREADS, 10, TimeUnit.SECONDS, new LinkedBlockingQueue<>(),
+                work -> new Worker(this, work));
         pool.allowCoreThreadTimeOut(true);
         return pool;
     }
 
-    /** Lets what has begun or waits finish. */
+    /** Lets what has begun or waits finish; does not wait for it where that would be for itself. */
     void close() {
         if (own == null) {
             return;
         }
         own.shutdown();
         boolean interrupted = false;
-        while (!own.isTerminated()) {
+        boolean isOwn = Thread.currentThread() instanceof Worker worker && worker.of == this;
+        while (!isOwn && !own.isTerminated()) {
             try {
                 own.awaitTermination(1, TimeUnit.DAYS);
             } catch (InterruptedException e) {

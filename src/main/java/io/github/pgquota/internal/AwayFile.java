@@ -7,9 +7,13 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.net.URLDecoder;
 import java.net.URLEncoder;
+import java.nio.channels.FileChannel;
+import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -33,12 +37,17 @@ final class AwayFile implements AutoCloseable {
      */
     private static final Set<String> OPEN = ConcurrentHashMap.newKeySet();
 
+    /** The last line of a copy that is. */
+    private static final String WHOLE = ".\n";
+
     private final Path path;
+    private final Path copy;
     private final String name;
     /** Not a channel: an interrupt of whoever writes would close it for all. */
     private final RandomAccessFile file;
     private long last;
     private boolean isBroken;
+    private boolean isClosed;
 
     /** A call that waits: its request has a key. */
     record Entry(long number, String verb, Request request) {
@@ -60,6 +69,7 @@ final class AwayFile implements AutoCloseable {
 
     private AwayFile(Path path, String name, RandomAccessFile file) {
         this.path = path;
+        this.copy = Path.of(name + ".copy");
         this.name = name;
         this.file = file;
     }
@@ -83,8 +93,14 @@ final class AwayFile implements AutoCloseable {
         try {
             opened = new AwayFile(path, name, new RandomAccessFile(name, "rw"));
             if (opened.file.getChannel().tryLock() != null) {
+                if (opened.file.length() == 0) { // it may be new
+                    opened.syncFolder();
+                }
                 return opened;
             }
+        } catch (OverlappingFileLockException e) { // has it by another name, or class loader
+            give(name, opened);
+            throw inUse(path);
         } catch (IOException e) {
             give(name, opened);
             throw new QuotaException.Invalid("file", path, "cannot be opened: " + e);
@@ -106,12 +122,16 @@ final class AwayFile implements AutoCloseable {
         }
     }
 
-    /** What waits in it, oldest first. A line that a crash cut off was never let through. */
+    /**
+     * What waits in it, oldest first. A line that a crash cut off was never let through. What is
+     * done is taken out, if it is more than what waits.
+     */
     Map<Long, Entry> read() {
         Map<Long, Entry> waiting = new TreeMap<>();
         try {
             if (file.length() > Integer.MAX_VALUE - 8) {
-                throw new IOException("it has " + file.length() + " bytes");
+                throw new IOException("it has " + file.length() + " bytes: take out what is done,"
+                        + " the lines of those numbers for which there is a line \"- number\"");
             }
             byte[] bytes = new byte[(int) file.length()];
             file.seek(0);
@@ -120,19 +140,22 @@ final class AwayFile implements AutoCloseable {
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
-            int number = 0;
-            for (String line : new String(bytes, 0, end, StandardCharsets.UTF_8).split("\n")) {
-                number++;
-                if (!line.isEmpty()) {
-                    take(line, number, waiting);
-                }
-            }
+            int lines = take(new String(bytes, 0, end, StandardCharsets.UTF_8), path, waiting);
             if (end < bytes.length) {
                 if (bytes[end] != '+' && bytes[end] != '-') { // a file of somebody else's
                     throw damaged(new String(bytes, end, bytes.length - end,
-                            StandardCharsets.UTF_8), number + 1, null);
+                            StandardCharsets.UTF_8), path, lines + 1, null);
                 }
                 file.setLength(end);
+            }
+            if (takeCopy(waiting)) { // before it goes; a line that is there twice is one call
+                append(text(waiting.values()), true);
+            }
+            if (Files.deleteIfExists(copy)) {
+                syncFolder();
+            }
+            if (lines > 3 * waiting.size()) { // one for each that waits, two for each that is done
+                shorten(waiting.values());
             }
             return waiting;
         } catch (IOException e) {
@@ -140,12 +163,67 @@ final class AwayFile implements AutoCloseable {
         }
     }
 
-    private void take(String line, int number, Map<Long, Entry> waiting) {
+    /** Whether the file may lack something of the copy; one that is not whole was of no use yet. */
+    private boolean takeCopy(Map<Long, Entry> waiting) throws IOException {
+        String text = Files.exists(copy) ? Files.readString(copy) : "";
+        boolean isWhole = text.endsWith(WHOLE);
+        if (isWhole) {
+            take(text.substring(0, text.length() - WHOLE.length()), copy, waiting);
+        }
+        return isWhole;
+    }
+
+    /**
+     * Writes the file anew. All of it is in a copy before and until that is on the disk; it is not
+     * the copy that becomes the file, as a lock is of the file that it was taken on.
+     */
+    private void shorten(Collection<Entry> waiting) throws IOException {
+        String text = text(waiting);
+        try (RandomAccessFile out = new RandomAccessFile(copy.toFile(), "rw")) {
+            out.write((text + WHOLE).getBytes(StandardCharsets.UTF_8));
+            out.getFD().sync();
+        } catch (IOException e) {
+            LOG.warn("{} cannot be written, so {} stays as long as it is", copy, path, e);
+            Files.deleteIfExists(copy);
+            return;
+        }
+        syncFolder();
+        file.setLength(0);
+        append(text, true);
+        Files.delete(copy);
+        syncFolder();
+    }
+
+    private static String text(Collection<Entry> entries) {
+        return entries.stream().map(entry -> entry.line() + "\n").collect(Collectors.joining());
+    }
+
+    /** New names are on the disk, too, where the system lets a folder be opened. */
+    private void syncFolder() {
+        try (FileChannel folder = FileChannel.open(Path.of(name).resolveSibling("."))) {
+            folder.force(true);
+        } catch (IOException e) {
+            LOG.debug("the folder of {} cannot be forced to the disk", path, e);
+        }
+    }
+
+    /** How many lines there are; each has an end. */
+    private int take(String text, Path where, Map<Long, Entry> waiting) {
+        String[] lines = text.split("\n", -1);
+        for (int i = 0; i < lines.length; i++) {
+            if (!lines[i].isEmpty()) {
+                take(lines[i], where, i + 1, waiting);
+            }
+        }
+        return lines.length - 1;
+    }
+
+    private void take(String line, Path where, int number, Map<Long, Entry> waiting) {
         try {
             String[] words = line.split(" ");
             long entry = Long.parseLong(words[1]);
-            last = Math.max(last, entry);
-            if (words[0].equals("-") && words.length == 2) {
+            if (line.equals("- " + entry)) {
+                last = Math.max(last, entry);
                 waiting.remove(entry);
                 return;
             }
@@ -155,45 +233,55 @@ final class AwayFile implements AutoCloseable {
                         .map(amount -> amount.split("="))
                         .collect(Collectors.toMap(amount -> decoded(amount[0]),
                                 amount -> Long.valueOf(amount[1])));
-                waiting.put(entry, new Entry(entry, words[2], new Request(
-                        new Scope(decoded(words[3])), amounts, decoded(words[4]))));
-                return;
+                Entry taken = new Entry(entry, words[2], new Request(
+                        new Scope(decoded(words[3])), amounts, decoded(words[4])));
+                if ((entry > last || taken.equals(waiting.get(entry)))
+                        && taken.line().equals(line)) {
+                    last = Math.max(last, entry);
+                    waiting.put(entry, taken);
+                    return;
+                }
             }
         } catch (QuotaException | IllegalArgumentException | IllegalStateException
                 | ArrayIndexOutOfBoundsException e) {
-            throw damaged(line, number, e);
+            throw damaged(line, where, number, e);
         }
-        throw damaged(line, number, null);
+        throw damaged(line, where, number, null);
     }
 
-    private QuotaException damaged(String line, int number, @Nullable RuntimeException e) {
+    private static QuotaException damaged(
+            String line, Path where, int number, @Nullable RuntimeException e) {
         String shown = line.length() > 200 ? line.substring(0, 200) + "…" : line;
-        return new QuotaException.InvalidFile(path.toString(), number, "call",
+        return new QuotaException.InvalidFile(where.toString(), number, "call",
                 "\"" + shown + "\" is nothing that was written here; mend it, or take it out", e);
     }
 
     /** A new one, on the disk when this returns; throws if it cannot be, and keeps nothing then. */
     Entry add(String verb, Request request) throws IOException {
         Entry entry = new Entry(last + 1, verb, request);
-        write(entry.line(), true);
+        append(entry.line() + "\n", true);
         last++;
         return entry;
     }
 
     /** It is charged. If this line is lost, it is charged again under its key: that is, not. */
-    void remove(Entry entry) throws IOException {
-        write("- " + entry.number(), false);
+    void remove(Entry entry) {
+        try {
+            append("- " + entry.number() + "\n", false);
+        } catch (IOException e) {
+            LOG.warn("{} cannot be written: what it says to wait is charged", path, e);
+        }
     }
 
-    /** A whole line or none: half of one would make nonsense of the next. */
-    private void write(String line, boolean isSynced) throws IOException {
+    /** Whole lines or none: half of one would make nonsense of the next. */
+    private void append(String lines, boolean isSynced) throws IOException {
         if (isBroken) {
             throw new IOException("an earlier failure left half a line");
         }
         long before = file.length();
         try {
             file.seek(before);
-            file.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+            file.write(lines.getBytes(StandardCharsets.UTF_8));
             if (isSynced) {
                 file.getFD().sync();
             }
@@ -206,8 +294,13 @@ final class AwayFile implements AutoCloseable {
     }
 
     /** Nothing waits. */
-    void clear() throws IOException {
-        file.setLength(0);
+    void clear() {
+        try {
+            file.setLength(0);
+            isBroken = false;
+        } catch (IOException e) {
+            LOG.warn("{} cannot be emptied: what it says to wait is charged", path, e);
+        }
     }
 
     private static String encoded(String text) {
@@ -220,6 +313,10 @@ final class AwayFile implements AutoCloseable {
 
     @Override
     public void close() {
+        if (isClosed) {
+            return; // somebody else may have the name by now
+        }
+        isClosed = true;
         try {
             file.close();
         } catch (IOException e) {

@@ -10,12 +10,13 @@ import java.io.IOException;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.UUID;
-import java.util.concurrent.Executors;
-import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -31,7 +32,7 @@ final class AwayGate extends Verbs implements Away.Gate {
     private final Verbs inner;
     private final Away policy;
     private final AwayFile file;
-    private final ScheduledExecutorService charger = Executors.newSingleThreadScheduledExecutor(
+    private final ScheduledThreadPoolExecutor charger = new ScheduledThreadPoolExecutor(1,
             work -> {
                 Thread thread = new Thread(work, "pgquota-away");
                 thread.setDaemon(true);
@@ -64,7 +65,8 @@ final class AwayGate extends Verbs implements Away.Gate {
                 waiting.put(entry.id(), entry);
                 take(entry.request());
             });
-        } catch (RuntimeException e) {
+            charger.prestartCoreThread(); // when it is needed, there may be no room for one
+        } catch (RuntimeException | Error e) {
             file.close();
             throw e;
         }
@@ -94,7 +96,7 @@ final class AwayGate extends Verbs implements Away.Gate {
         Verbs way = isAway() ? quotas : inner; // who knows that it is away does not try again
         if (mayPass) {
             // without waiting for a database that is known to be away
-            Granted granted = isAway() ? pass(change) : again(change);
+            Granted granted = isAway() ? pass(change, false) : again(change);
             if (granted != null) {
                 return granted;
             }
@@ -102,15 +104,17 @@ final class AwayGate extends Verbs implements Away.Gate {
         try {
             return way.decide(change);
         } catch (QuotaException.Unavailable e) {
-            return passOr(e, change, mayPass && SqlStates.isAway(e));
-        } catch (QuotaException.OutcomeUnknown e) {
+            return passOr(e, change, mayPass && SqlStates.isAway(e), true);
+        } catch (QuotaException.Overloaded e) { // behind what found the database away
+            return passOr(e, change, mayPass && isAway(), false);
+        } catch (QuotaException.OutcomeUnknown e) { // of one call; others may have an answer
             return passOr(e, change, mayPass && change.key() != null
-                    && !Thread.currentThread().isInterrupted());
+                    && !Thread.currentThread().isInterrupted(), false);
         }
     }
 
-    private Decision passOr(QuotaException e, Change change, boolean mayPass) {
-        Granted granted = mayPass ? pass(change) : null;
+    private Decision passOr(QuotaException e, Change change, boolean mayPass, boolean opens) {
+        Granted granted = mayPass ? pass(change, opens) : null;
         if (granted == null) {
             throw e;
         }
@@ -143,8 +147,12 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
     }
 
-    /** Null if the gate is closed to it. */
-    private @Nullable Granted pass(Change change) {
+    /**
+     * Null if the gate is closed to it.
+     *
+     * @param opens whether the others need not ask any longer
+     */
+    private @Nullable Granted pass(Change change, boolean opens) {
         synchronized (lock) {
             Granted first = again(change);
             if (first != null) {
@@ -164,7 +172,9 @@ final class AwayGate extends Verbs implements Away.Gate {
                 return null;
             }
             take(request);
-            setAway();
+            if (opens) {
+                setAway();
+            }
             start();
             return granted(request, false);
         }
@@ -229,20 +239,21 @@ final class AwayGate extends Verbs implements Away.Gate {
     /** Under the lock: sees to it that what waits is charged. */
     private void start() {
         if (!isCharging && !waiting.isEmpty() && !isClosed) {
-            isCharging = true;
             charger.schedule(this::chargeLater, PAUSE_MILLIS, TimeUnit.MILLISECONDS);
+            isCharging = true;
         }
     }
 
     private void chargeLater() {
         try {
             charge();
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             LOG.error("what was let through could not be charged, and still waits", e);
-        }
-        synchronized (lock) {
-            isCharging = false;
-            start();
+        } finally {
+            synchronized (lock) {
+                isCharging = false;
+                start();
+            }
         }
     }
 
@@ -253,8 +264,9 @@ final class AwayGate extends Verbs implements Away.Gate {
             synchronized (lock) {
                 entries = List.copyOf(waiting.values());
             }
+            Set<String> aside = new HashSet<>();
             for (AwayFile.Entry entry : entries) {
-                if (!charge(entry)) {
+                if (isClosed() || !aside.contains(tenant(entry)) && !charge(entry, aside)) {
                     return false;
                 }
             }
@@ -264,8 +276,21 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
     }
 
-    /** False if the database is away, or it is not known to be there: then no other is tried. */
-    private boolean charge(AwayFile.Entry entry) {
+    private boolean isClosed() {
+        synchronized (lock) {
+            return isClosed;
+        }
+    }
+
+    private static String tenant(AwayFile.Entry entry) {
+        return entry.request().scope().tenant();
+    }
+
+    /**
+     * Whether others are worth a try: not if the database is away, or what is wrong is wrong with
+     * all. If it may be this tenant's, that is put aside, and others do not wait for it.
+     */
+    private boolean charge(AwayFile.Entry entry, Set<String> aside) {
         try {
             end(entry, charged(entry), null);
             return true;
@@ -274,25 +299,36 @@ final class AwayGate extends Verbs implements Away.Gate {
                 setAway();
                 return false;
             }
-            return !e.sqlState().isEmpty() && stays(entry, e);
-        } catch (QuotaException.OutcomeUnknown | QuotaException.Withdrawn e) {
+            if (e.sqlState().isEmpty()) {
+                return false; // the pool is used up
+            }
+            isThere(entry, e);
+        } catch (QuotaException.Overloaded | QuotaException.Withdrawn e) {
+            return false; // it was not sent, which says nothing of the database
+        } catch (QuotaException.Forbidden | QuotaException.SchemaMismatch e) {
+            isThere(entry, e);
             return false;
-        } catch (QuotaException.Overloaded | QuotaException.Forbidden
-                | QuotaException.SchemaMismatch e) {
-            return stays(entry, e);
+        } catch (QuotaException.OutcomeUnknown e) {
+            LOG.warn("it is not known yet what became of {}", entry.id(), e);
         } catch (QuotaException e) {
+            if (e instanceof QuotaException.Invalid i && i.field().equals("dataSource")) {
+                throw e; // the matter of who asks to charge now
+            }
             end(entry, null, entry.id() + ": " + e.getMessage());
             return true;
+        } catch (RuntimeException e) {
+            LOG.error("what was let through under {} is not charged yet", entry.id(), e);
         }
+        aside.add(tenant(entry));
+        return true;
     }
 
     /** The database is there; that this one has to wait is no reason to let others through. */
-    private boolean stays(AwayFile.Entry entry, QuotaException e) {
+    private void isThere(AwayFile.Entry entry, QuotaException e) {
         LOG.warn("what was let through under {} is not charged yet", entry.id(), e);
         synchronized (lock) {
             since = null;
         }
-        return true;
     }
 
     /**
@@ -327,19 +363,15 @@ final class AwayGate extends Verbs implements Away.Gate {
                 LOG.error("a call that was let through cannot be charged: {}", problem);
                 refused.add(problem);
             }
-            try {
-                if (problem == null) {
-                    file.remove(entry);
+            if (problem == null) {
+                file.remove(entry);
+            }
+            if (waiting.isEmpty()) {
+                passed.clear();
+                if (refused.isEmpty()) {
+                    file.clear();
                 }
-                if (waiting.isEmpty()) {
-                    passed.clear();
-                    if (refused.isEmpty()) {
-                        file.clear();
-                    }
-                    LOG.info("the database is back: {} calls were charged", charged);
-                }
-            } catch (IOException e) {
-                LOG.warn("{} cannot be written: what it says to wait is charged", policy.file(), e);
+                LOG.info("the database is back: {} calls were charged", charged);
             }
         }
     }

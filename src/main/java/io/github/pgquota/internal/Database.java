@@ -44,7 +44,7 @@ record Database(DataSource dataSource, Right needs, Timeouts timeouts) {
     /** The same, for those who tell others of its failure. */
     <T> T statement(Sql<T> work) throws Failed {
         return run(connection -> {
-            boolean before = connection.getAutoCommit();
+            boolean before = autoCommit(connection);
             boolean bounded = bound(connection);
             if (before && !bounded) {
                 return work.on(connection);
@@ -56,6 +56,15 @@ record Database(DataSource dataSource, Right needs, Timeouts timeouts) {
                 restore(connection, before, bounded);
             }
         });
+    }
+
+    /** Fails in the midst of somebody's transaction: to set autocommit would commit it. */
+    private static boolean autoCommit(Connection connection) throws SQLException {
+        boolean isOn = connection.getAutoCommit();
+        if (!isOn) {
+            connection.setReadOnly(connection.isReadOnly()); // which the driver refuses then
+        }
+        return isOn;
     }
 
     /** Sees to it that a silent server is noticed; whether that has to be set back. */
@@ -89,7 +98,7 @@ record Database(DataSource dataSource, Right needs, Timeouts timeouts) {
     }
 
     private <T> T commit(Connection connection, Sql<T> work) throws SQLException {
-        boolean before = connection.getAutoCommit();
+        boolean before = autoCommit(connection);
         boolean bounded = bound(connection);
         connection.setAutoCommit(false);
         try (Statement statement = connection.createStatement()) {

@@ -3,8 +3,9 @@ package io.github.pgquota.internal;
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
 import java.sql.SQLWarning;
-import java.util.stream.Stream;
 import java.util.Objects;
+import java.util.Set;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.util.PSQLException;
 import org.postgresql.util.PSQLWarning;
@@ -12,6 +13,9 @@ import org.postgresql.util.ServerErrorMessage;
 
 /** What an SQLSTATE means: the only place that knows them. Never looks at a message's text. */
 final class SqlStates {
+
+    /** Its sources where the server writes its log, commits and tables. */
+    private static final Set<String> COMMITS = Set.of("xlog.c", "slru.c", "md.c");
 
     private SqlStates() {}
 
@@ -79,8 +83,12 @@ final class SqlStates {
 
     /** A statement failed in a transaction of the library's own. */
     static QuotaException alone(SQLException e, Right needs) {
-        if (lostOnTheWay(e)) {
+        if (lostOnTheWay(e) || isUnread(e)) {
             return new QuotaException.OutcomeUnknown(state(e), e);
+        }
+        if (is(e, "25001")) {
+            return new QuotaException.Invalid("dataSource", state(e), "hands out a connection in"
+                    + " the midst of a transaction: use within(connection) to charge in it");
         }
         return refused(e, needs);
     }
@@ -149,6 +157,9 @@ final class SqlStates {
         if (isReadOnly(e)) {
             return new QuotaException.Invalid("transaction", state(e),
                     "is read-only: nothing can be charged in it");
+        }
+        if (isUnread(e)) {
+            return new QuotaException.OutcomeUnknown(state(e), e);
         }
         if (lostOnTheWay(e)) {
             return new QuotaException.Unavailable(
@@ -226,10 +237,15 @@ final class SqlStates {
                 || endsTheSession(e) || isNotReplicated(e);
     }
 
+    /** The driver had no memory for the answer; the server did what it was asked to. */
+    private static boolean isUnread(SQLException e) {
+        return e instanceof PSQLException p && is(p, "53200") && p.getServerErrorMessage() == null;
+    }
+
     /**
      * A server that panics tells the state of what stopped it, such as a disk that is full. The
      * word for how bad it is may be in the server's language: where a panic is likely, only what
-     * is surely less is not one.
+     * is surely less is not one. A file that may not be written has the state of a missing right.
      */
     private static boolean endsTheSession(SQLException e) {
         ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
@@ -237,7 +253,8 @@ final class SqlStates {
             return false;
         }
         return "PANIC".equals(said.getSeverity()) || "FATAL".equals(said.getSeverity())
-                || state(e).startsWith("53") || state(e).startsWith("58");
+                || state(e).startsWith("53") || state(e).startsWith("58")
+                || COMMITS.contains(Objects.requireNonNullElse(said.getFile(), ""));
     }
 
     private static boolean is(SQLException e, String... states) {

@@ -5,11 +5,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.postgresql.util.PSQLException;
+import org.postgresql.util.PSQLState;
 import org.postgresql.util.PSQLWarning;
 import org.postgresql.util.ServerErrorMessage;
 
@@ -23,6 +25,7 @@ class SqlStatesTest {
             08000 | OutcomeUnknown | Unavailable      | Unavailable
             08003 | OutcomeUnknown | Unavailable      | Unavailable
             08P01 | OutcomeUnknown | Unavailable      | Unavailable
+            40003 | OutcomeUnknown | Unavailable      | Unavailable
             57P01 | OutcomeUnknown | Unavailable      | Unavailable
             57P02 | OutcomeUnknown | Unavailable      | Unavailable
             XX000 | OutcomeUnknown | Unavailable      | Unavailable
@@ -85,6 +88,38 @@ class SqlStatesTest {
                 Right.APP)).isInstanceOf(QuotaException.Forbidden.class);
         assertThat(SqlStates.alone(new PSQLException(said("FATAL", "25P03", "ProcessInterrupts")),
                 Right.APP)).isInstanceOf(QuotaException.OutcomeUnknown.class);
+    }
+
+    /** A disk that is read-only or not ours says 42501, which elsewhere is a missing right. */
+    @Test
+    void aPanicOverAFileIsUnknownWhateverItsStateAndLanguage() {
+        for (String file : List.of("xlog.c", "slru.c", "md.c")) {
+            for (String state : List.of("42501", "42809")) {
+                assertThat(SqlStates.alone(new PSQLException(new ServerErrorMessage(
+                        "SPANIK\0C" + state + "\0Mno matter\0F" + file)), Right.APP))
+                        .as("%s of %s", state, file)
+                        .isInstanceOf(QuotaException.OutcomeUnknown.class);
+            }
+        }
+        assertThat(SqlStates.alone(new PSQLException(new ServerErrorMessage(
+                "SFEHLER\0C42501\0Mno matter\0Faclchk.c\0Raclcheck_error")), Right.APP))
+                .isInstanceOf(QuotaException.Forbidden.class);
+        assertThat(SqlStates.alone(new PSQLException(new ServerErrorMessage(
+                "SERROR\0C42501\0Mno matter\0Fmd.c")), Right.APP))
+                .isInstanceOf(QuotaException.Forbidden.class);
+    }
+
+    /** The server has done it, and this process has no room for the answer. */
+    @Test
+    void whatTheDriverHasNoMemoryForIsUnknown() {
+        SQLException here = new PSQLException("no matter", PSQLState.OUT_OF_MEMORY,
+                new OutOfMemoryError());
+        assertThat(SqlStates.alone(here, Right.APP))
+                .isInstanceOf(QuotaException.OutcomeUnknown.class);
+        assertThat(SqlStates.joined(here)).isInstanceOf(QuotaException.OutcomeUnknown.class);
+        SQLException there = new PSQLException(said("ERROR", "53200", "AllocSetAlloc"));
+        assertThat(SqlStates.alone(there, Right.APP))
+                .isInstanceOf(QuotaException.Unavailable.class);
     }
 
     /** It has committed, and the standby may not know. */
