@@ -310,9 +310,13 @@ public abstract sealed class QuotaException extends RuntimeException {
 
         /** The SQLSTATE of the lost connection. */
         public OutcomeUnknown(@Nullable String sqlState, Throwable cause) {
-            super("the answer was lost, the call may have been applied or not; repeat it if it "
-                    + "has a key, "
-                    + "else look in the ledger", cause);
+            this("the answer was lost, the call may have been applied or not; repeat it if it has "
+                    + "a key, else look in the ledger", sqlState, cause);
+        }
+
+        /** What was under way, and the SQLSTATE of the lost connection. */
+        public OutcomeUnknown(String message, @Nullable String sqlState, Throwable cause) {
+            super(message, cause);
             this.sqlState = sqlState == null ? "" : sqlState;
         }
 

@@ -8,7 +8,8 @@ import java.util.OptionalLong;
  * Reads what was counted. The same is there in SQL: {@code pgquota.balance}, {@code pgquota.usage},
  * {@code pgquota.ledger_line}, {@code pgquota.alert_line}. Needs the database role {@code
  * pgquota_report}, but for {@link #balances}, which {@code pgquota_app} may read as well. Each call
- * is one statement of its own, and changes nothing. Safe for concurrent use.
+ * is one statement of its own, and changes nothing. How long it may take: {@link Timeouts}. Safe
+ * for concurrent use.
  *
  * <pre>{@code
  * for (Reports.WindowUsage window : quotas.reports().usage("acme", Instant.EPOCH)) {
@@ -20,7 +21,7 @@ import java.util.OptionalLong;
  * the default plan, if there is one.
  *
  * <p>All methods throw {@link QuotaException.Forbidden} without the role, and {@link
- * QuotaException.Unavailable} when the database fails.
+ * QuotaException.Unavailable} when the database fails, or its answer is lost: ask again.
  */
 public interface Reports {
 

@@ -7,6 +7,8 @@ import java.util.Objects;
  * How long the verbs wait for the database, at most. The server keeps the first two, so nothing is
  * ever cancelled from here, and a pooler between changes nothing; the last is for a server that has
  * fallen silent. How long they wait for a connection is up to the DataSource, see {@link Pools}.
+ * Plans and reports wait as long for a lock, but their statements may take longer: nearly as long
+ * as the connection's socketTimeout, or, if it has none, a minute, and reports half an hour.
  * Immutable. They are in order: make the later ones longer first, or give all three at once.
  *
  * <pre>{@code

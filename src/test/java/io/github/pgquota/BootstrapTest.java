@@ -20,13 +20,16 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import javax.sql.DataSource;
 import org.awaitility.Awaitility;
 import org.flywaydb.core.Flyway;
 import org.flywaydb.core.api.MigrationInfo;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 import org.postgresql.ds.PGSimpleDataSource;
 
@@ -168,6 +171,130 @@ class BootstrapTest {
             other.commit();
             migrated.get(60, TimeUnit.SECONDS);
             Schema.of(database.dataSource()).verify();
+        }
+    }
+
+    /** As an index does on a table that has grown. */
+    private static void slowViews(DataSource superuser, double seconds) throws SQLException {
+        execute(superuser, "create function public.slow() returns event_trigger language plpgsql "
+                + "as $$ begin perform pg_sleep(" + seconds + "); end $$");
+        execute(superuser, "create event trigger slow on ddl_command_end "
+                + "when tag in ('CREATE VIEW') execute function public.slow()");
+    }
+
+    @Test
+    void aScriptMayTakeLongerThanAPoolWaitsForAnAnswer() throws Exception {
+        try (TestDatabase database = TestDatabase.empty();
+                Pools.Pool pool = Pools.create(database.url()
+                        + (database.url().contains("?") ? "&" : "?") + "socketTimeout=1",
+                        TestDatabase.server().user(), TestDatabase.server().password(), 3)) {
+            slowViews(database.dataSource(), 1.5);
+            Schema.of(pool).migrate();
+            Schema.of(pool).verify();
+            for (int i = 0; i < 3; i++) {
+                try (Connection connection = pool.getConnection()) {
+                    assertThat(connection.getNetworkTimeout()).isEqualTo(1_000);
+                }
+            }
+            execute(database.dataSource(), "drop event trigger slow");
+            assertMigrated(pool);
+        }
+    }
+
+    @Test
+    void aMigrationWhoseConnectionIsLostGoesOnWhereItStood() throws Exception {
+        try (TestDatabase database = TestDatabase.empty()) {
+            DataSource source = database.dataSource();
+            slowViews(source, 60);
+            CompletableFuture<Void> migrated =
+                    CompletableFuture.runAsync(() -> Schema.of(source).migrate());
+            Awaitility.await().atMost(Duration.ofSeconds(60)).until(() -> migrated.isDone()
+                    || ask(source, "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+                            + "where datname = current_database() and wait_event = 'PgSleep'")
+                            .equals("1"));
+            assertThat(assertThrows(ExecutionException.class,
+                    () -> migrated.get(60, TimeUnit.SECONDS)))
+                    .hasCauseInstanceOf(QuotaException.OutcomeUnknown.class)
+                    .hasMessageContaining("migrate again, which goes on from there");
+            execute(source, "drop event trigger slow; drop function public.slow()");
+            Schema.of(source).migrate();
+            assertMigrated(source);
+        }
+    }
+
+    /** That somebody else is in the way may soon be over. A disk that is full, say, may not. */
+    @Test
+    void whatNobodyElseCausedIsNotTriedAgain() throws Exception {
+        try (TestDatabase database = TestDatabase.empty()) {
+            DataSource source = database.dataSource();
+            execute(source, "create sequence public.tried");
+            execute(source, "create function public.full() returns event_trigger language plpgsql "
+                    + "security definer as $$ begin perform nextval('public.tried'); "
+                    + "raise 'full' using errcode = '53100'; end $$");
+            execute(source, "create event trigger full_disk on ddl_command_end "
+                    + "when tag in ('CREATE VIEW') execute function public.full()");
+            assertThat(assertThrows(QuotaException.Unavailable.class,
+                    () -> Schema.of(source).migrate()))
+                    .hasMessageContaining("migrate again")
+                    .extracting(QuotaException.Unavailable::sqlState).isEqualTo("53100");
+            assertThat(ask(source, "select last_value from public.tried")).isEqualTo("1");
+        }
+    }
+
+    @Test
+    void whoWaitsForAnotherThreadsMigrationCanBeInterrupted() throws Exception {
+        try (TestDatabase database = TestDatabase.empty();
+                Connection other = database.connection();
+                Statement sql = other.createStatement()) {
+            other.setAutoCommit(false);
+            sql.execute("select pg_advisory_xact_lock(hashtext('pgquota'), 1)");
+            AtomicReference<Throwable> told = new AtomicReference<>();
+            List<Thread> threads = new ArrayList<>();
+            for (int i = 0; i < 2; i++) {
+                Thread thread = new Thread(() -> {
+                    try {
+                        Schema.of(database.dataSource()).migrate();
+                    } catch (QuotaException e) {
+                        told.set(e);
+                    }
+                }, "migrates");
+                threads.add(thread);
+                thread.start();
+                Awaitility.await().until(() -> ask(database.dataSource(), "select count(*) from "
+                        + "pg_stat_activity where datname = current_database() and wait_event_type "
+                        + "= 'Lock'").equals("1"));
+            }
+            Thread second = threads.get(1);
+            Awaitility.await().until(() -> second.getState() == Thread.State.TIMED_WAITING
+                    || second.getState() == Thread.State.WAITING);
+            second.interrupt();
+            second.join(20_000);
+            assertThat(told.get()).isInstanceOf(QuotaException.Withdrawn.class);
+            other.rollback();
+            threads.get(0).join(60_000);
+            assertMigrated(database.dataSource());
+        }
+    }
+
+    /** Before the first release scripts are rewritten; after it, somebody may do so himself. */
+    @Test
+    void aSchemaThatOtherScriptsMadeIsNotTakenForOurs() throws Exception {
+        try (TestDatabase database = TestDatabase.create()) {
+            DataSource source = database.dataSource();
+            execute(source, "alter function pgquota.balances(text) rename to balances_1");
+            for (Executable call : List.<Executable>of(() -> Schema.of(source).verify(),
+                    () -> Schema.of(source).migrate())) {
+                assertThat(assertThrows(QuotaException.SchemaMismatch.class, call))
+                        .hasMessageContaining("before the first release");
+            }
+            execute(source, "alter function pgquota.balances_1(text) rename to balances");
+            Schema.of(source).verify();
+            execute(source, "create or replace function pgquota.schema_version() returns int "
+                    + "language sql immutable return 4");
+            execute(source, "update pgquota.schema_history set checksum = 1 where version = '3'");
+            assertThat(assertThrows(QuotaException.SchemaMismatch.class,
+                    () -> Schema.of(source).migrate()))
+                    .hasMessageContaining("others of the same names");
         }
     }
 

@@ -22,6 +22,7 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
@@ -159,6 +160,13 @@ class UpgradeTest {
         ClerkProcess two = process(PartOne.classPath(), "part 1, 2");
         one.tell("migrate");
         two.tell("verify");
+        for (Executable call : List.<Executable>of(
+                () -> Schema.of(database.dataSource()).verify(),
+                () -> Schema.of(database.dataSource()).migrate())) {
+            assertThat(assertThrows(QuotaException.SchemaMismatch.class, call))
+                    .hasMessageContaining("has version 5, this library needs version 5: this one "
+                            + "is older all the same");
+        }
         one.tell("plans");
         String today = NextVersion.build(folder, List.of(script()));
         PartOne.scripts(folder);

@@ -1,11 +1,14 @@
 package io.github.pgquota.internal;
 
+import io.github.pgquota.QuotaException;
 import io.github.pgquota.Timeouts;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
-import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -13,9 +16,10 @@ import org.slf4j.LoggerFactory;
  * The caller's DataSource: a connection for each piece of work, given back at its end.
  *
  * @param needs what the database's user must have for the work
- * @param timeouts for work that may last; null for work that takes as long as it takes
+ * @param timeouts how long it may wait. A transaction's statements may take nearly as long as its
+ *     socket waits, so that the server is the first to give up; a single one says itself how long
  */
-record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts) {
+record Database(DataSource dataSource, Right needs, Timeouts timeouts) {
 
     private static final Logger LOG = LoggerFactory.getLogger(Database.class);
 
@@ -24,6 +28,9 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
      * makes that rare; callers that lock counters in transactions of their own can still cause it.
      */
     private static final int ATTEMPTS = 5;
+
+    /** Milliseconds, at most, before the second attempt; it doubles. */
+    private static final int PAUSE = 10;
 
     /** A single statement that commits by itself: one round trip. */
     <T> T single(Sql<T> work) {
@@ -62,14 +69,17 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
 
     /** Sees to it that a silent server is noticed; whether that has to be set back. */
     private boolean bound(Connection connection) throws SQLException {
-        if (timeouts == null || connection.getNetworkTimeout() != 0) {
+        if (connection.getNetworkTimeout() != 0) {
             return false;
         }
         connection.setNetworkTimeout(Runnable::run, (int) timeouts.socket().toMillis());
         return true;
     }
 
-    /** Several statements that commit together. */
+    /**
+     * Statements that commit together, however many. READ COMMITTED whatever the DataSource says:
+     * what waits for a lock must see what the lock's holder did.
+     */
     <T> T transaction(Sql<T> work) {
         try {
             return run(connection -> commit(connection, work));
@@ -78,14 +88,22 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
         }
     }
 
+    /** The same for statements that only read, or whose changes are taken back. */
+    <T> T report(Sql<T> work) {
+        try {
+            return transaction(work);
+        } catch (QuotaException.OutcomeUnknown e) {
+            throw SqlStates.ofReading(e);
+        }
+    }
+
     private <T> T commit(Connection connection, Sql<T> work) throws SQLException {
         boolean before = autoCommit(connection);
         boolean bounded = bound(connection);
         connection.setAutoCommit(false);
         try (Statement statement = connection.createStatement()) {
-            if (timeouts != null) {
-                statement.execute("set local lock_timeout = " + timeouts.lock().toMillis());
-            }
+            statement.execute("set transaction isolation level read committed; "
+                    + Waits.before(connection.getNetworkTimeout(), timeouts).local());
             T result = work.on(connection);
             connection.clearWarnings();
             connection.commit();
@@ -101,6 +119,9 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
 
     private <T> T run(Sql<T> work) throws Failed {
         for (int attempt = 1; ; attempt++) {
+            if (attempt > 1) {
+                pause(attempt - 1);
+            }
             Connection connection = connect();
             try {
                 return work.on(connection);
@@ -112,6 +133,13 @@ record Database(DataSource dataSource, Right needs, @Nullable Timeouts timeouts)
                 giveBack(connection);
             }
         }
+    }
+
+    /** Lets the other go first, and does not meet it again at the same moment. */
+    private static void pause(int failed) {
+        int most = PAUSE << failed - 1;
+        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(
+                ThreadLocalRandom.current().nextInt(most / 2, most + 1)));
     }
 
     /** What was done is done: nobody is told otherwise because the connection breaks after it. */

@@ -1,6 +1,7 @@
 package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
+import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.Objects;
@@ -12,6 +13,7 @@ import org.flywaydb.core.api.FlywayException;
 import org.flywaydb.core.api.callback.Callback;
 import org.flywaydb.core.api.callback.Context;
 import org.flywaydb.core.api.callback.Event;
+import org.flywaydb.core.api.exception.FlywayValidateException;
 import org.flywaydb.database.postgresql.PostgreSQLDatabaseType;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -39,9 +41,9 @@ final class FlywayRunner {
                 flyway(dataSource, found).migrate();
                 return;
             } catch (FlywayException e) {
-                RuntimeException told = SqlStates.between(e, Right.MIGRATE);
-                if (!(told instanceof QuotaException.Unavailable) || attempt == ATTEMPTS
-                        || Thread.currentThread().isInterrupted()) {
+                RuntimeException told = told(e, found);
+                if (!(told instanceof QuotaException.Unavailable u) || !SqlStates.isInTheWay(u)
+                        || attempt == ATTEMPTS || Thread.currentThread().isInterrupted()) {
                     throw told;
                 }
                 LOG.info("attempt {} of {}, the next one in a second: {}", attempt, ATTEMPTS,
@@ -49,6 +51,23 @@ final class FlywayRunner {
                 LockSupport.parkNanos(TimeUnit.SECONDS.toNanos(1));
             }
         }
+    }
+
+    /** What Flyway says in its own words, and what the database or a thread said below them. */
+    static RuntimeException told(FlywayException e, int found) {
+        if (e.getCause() instanceof InterruptedException) {
+            Thread.currentThread().interrupt();
+            return new QuotaException.Withdrawn();
+        }
+        if (e instanceof FlywayValidateException) {
+            return new QuotaException.SchemaMismatch(found, Migrations.VERSION, "it was not made "
+                    + "by this library's scripts, but by others of the same names", e);
+        }
+        if (e.getCause() == null) {
+            return new QuotaException.Unavailable("Flyway could not migrate, perhaps as another "
+                    + "process has been migrating for half an hour: " + e.getMessage(), null, e);
+        }
+        return SqlStates.migrating(e);
     }
 
     private static Flyway flyway(DataSource dataSource, int found) {
@@ -62,7 +81,7 @@ final class FlywayRunner {
                 .baselineVersion(String.valueOf(Math.max(1, found)))
                 .table("schema_history")
                 // any number of processes wait for their turn; each finds less to do. A second each
-                .lockRetryCount(1_800)
+                .lockRetryCount(60 * Migrations.PATIENCE)
                 .cleanDisabled(true)
                 .callbacks(new ShortLocks())
                 .load();
@@ -70,13 +89,14 @@ final class FlywayRunner {
 
     /**
      * Lets a script wait for a lock only shortly: whoever comes after it waits behind it, so one
-     * that waited for somebody's long transaction would stop everybody. And no limit of a pool's to
-     * statements ends one that has its locks and builds an index.
+     * that waited for somebody's long transaction would stop everybody. And neither a pool's limit
+     * to statements nor its socketTimeout ends one that has its locks and builds an index.
      */
     private static final class ShortLocks implements Callback {
 
-        private static final String SETTINGS =
-                "set local lock_timeout = '200ms'; set local statement_timeout = 0";
+        private static final long SOCKET = TimeUnit.MINUTES.toMillis(Migrations.PATIENCE);
+        private static final String SETTINGS = "set local lock_timeout = '200ms'; "
+                + "set local statement_timeout = " + (SOCKET - 2_000);
 
         @Override
         public boolean supports(Event event, Context context) {
@@ -90,8 +110,10 @@ final class FlywayRunner {
 
         @Override
         public void handle(Event event, Context context) {
-            try (Statement statement = context.getConnection().createStatement()) {
+            Connection connection = context.getConnection(); // of Bounded, which sets it back
+            try (Statement statement = connection.createStatement()) {
                 statement.execute(SETTINGS);
+                connection.setNetworkTimeout(Runnable::run, (int) SOCKET);
             } catch (SQLException e) {
                 throw new FlywayException(e);
             }

@@ -1,6 +1,7 @@
 package io.github.pgquota.internal;
 
 import io.github.pgquota.QuotaException;
+import io.github.pgquota.Timeouts;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -8,7 +9,9 @@ import java.nio.charset.StandardCharsets;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import javax.sql.DataSource;
 
@@ -32,25 +35,51 @@ public final class Migrations {
      */
     private static final ReentrantLock TURN = new ReentrantLock();
 
+    /** Minutes that a statement of a script may take, and that others wait for who migrates. */
+    static final int PATIENCE = 30;
+
+    /** Whoever makes the schema locks it for a moment, unless its process has been stopped. */
+    private static final Timeouts MAKING = new Timeouts(
+            Duration.ofSeconds(30), Duration.ofSeconds(58), Duration.ofMinutes(1));
+
+    /** What this library calls most. Scripts of one number had others before the first release. */
+    private static final String FUNCTIONS = "select count(to_regprocedure('pgquota.' || f)) from "
+            + "(values ('apply(text,text,text,uuid,bigint,text[],bigint[],int,int)'), "
+            + "('apply(text[],text[],text[],uuid[],bigint[],int[],text[],bigint[],int[],int)'), "
+            + "('balances(text)')) functions (f)";
+
     private Migrations() {}
 
     /** See {@link io.github.pgquota.Schema#migrate}. */
     public static void migrate(DataSource dataSource) {
-        Database database = new Database(dataSource, Right.MIGRATE, null);
+        Database database = new Database(dataSource, Right.MIGRATE, Timeouts.standard());
         if (isCurrent(database)) {
             return;
         }
-        TURN.lock();
+        takeTurn();
         try {
             if (!isCurrent(database)) {
-                createSchema(database);
-                FlywayRunner.run(dataSource, version(database));
+                DataSource bounded = Bounded.over(dataSource, (int) MAKING.socket().toMillis());
+                createSchema(new Database(bounded, Right.MIGRATE, MAKING));
+                FlywayRunner.run(bounded, version(database));
             }
         } catch (NoClassDefFoundError e) {
             throw new QuotaException.MissingLibrary("org.flywaydb:flyway-database-postgresql",
                     "Schema.migrate() runs on it; or run the script that Schema.print() gives", e);
         } finally {
             TURN.unlock();
+        }
+    }
+
+    private static void takeTurn() {
+        try {
+            if (!TURN.tryLock(PATIENCE, TimeUnit.MINUTES)) {
+                throw new QuotaException.Unavailable("another thread of this process has been "
+                        + "migrating for " + PATIENCE + " minutes", null, null);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new QuotaException.Withdrawn();
         }
     }
 
@@ -65,7 +94,7 @@ public final class Migrations {
 
     /** See {@link io.github.pgquota.Schema#verify}. */
     public static void verify(DataSource dataSource) {
-        int found = version(new Database(dataSource, Right.ANY, null));
+        int found = version(new Database(dataSource, Right.ANY, Timeouts.standard()));
         if (found > VERSION) {
             throw tooNew(found);
         }
@@ -103,25 +132,33 @@ public final class Migrations {
 
     /** "create schema if not exists" fails when two do it at once (23505), so they queue up. */
     private static void createSchema(Database database) {
-        database.transaction(connection -> {
-            try (var statement = connection.createStatement()) {
-                // whoever has it needs it for a moment, unless it has been stopped
-                statement.execute("set local lock_timeout = '30s'");
-                statement.execute("select pg_advisory_xact_lock(hashtext('pgquota'), 1)");
-                statement.execute("create schema if not exists pgquota");
-                return true;
-            }
-        });
+        try {
+            database.transaction(connection -> {
+                try (var statement = connection.createStatement()) {
+                    statement.execute("select pg_advisory_xact_lock(hashtext('pgquota'), 1)");
+                    statement.execute("create schema if not exists pgquota");
+                    return true;
+                }
+            });
+        } catch (QuotaException.OutcomeUnknown e) {
+            throw SqlStates.migrating(e);
+        }
     }
 
     /** 0 if there is none. */
     private static int version(Database database) {
-        return database.single(connection -> {
+        return database.report(connection -> {
             // two statements: the second does not parse where the function is missing
             if (!exists(connection)) {
                 return 0;
             }
-            return number(connection, "select pgquota.schema_version()");
+            int found = number(connection, "select pgquota.schema_version()");
+            if (found == VERSION && number(connection, FUNCTIONS) < 3) {
+                throw new QuotaException.SchemaMismatch(found, VERSION, "this one is older all the "
+                        + "same, from before the first release, and nothing leads from there to "
+                        + "here: drop the schema with all that it holds, and migrate", null);
+            }
+            return found;
         });
     }
 

@@ -90,7 +90,8 @@ final class PgPlans implements Plans {
 
     @Override
     public Optional<Plan> plan(String name) {
-        return change(sql -> plan(sql, Store.storable("plan", name)));
+        return database.report(
+                connection -> work(connection, sql -> plan(sql, Store.storable("plan", name))));
     }
 
     @Override
@@ -159,7 +160,8 @@ final class PgPlans implements Plans {
 
     @Override
     public List<Balance> reset(Scope scope, boolean dryRun) {
-        return change(sql -> reset(sql, scope, dryRun));
+        Sql<List<Balance>> reset = connection -> work(connection, sql -> reset(sql, scope, dryRun));
+        return dryRun ? database.report(reset) : database.transaction(reset);
     }
 
     @Override
@@ -172,9 +174,9 @@ final class PgPlans implements Plans {
     public List<String> diff(Path yaml) {
         PlanFile file = PlanFile.read(yaml);
         try {
-            change(sql -> {
+            database.report(connection -> work(connection, sql -> {
                 throw new RolledBack(PlanChanges.apply(sql, file));
-            });
+            }));
         } catch (RolledBack told) {
             return told.lines;
         }
@@ -198,35 +200,32 @@ final class PgPlans implements Plans {
         }
     }
 
-    /**
-     * A transaction whose changes are audited. READ COMMITTED whatever the DataSource says: what
-     * waits for a lock must see what the lock's holder did.
-     */
     private <T> T change(Function<DSLContext, T> work) {
-        return database.transaction(connection -> {
-            try {
-                begin(connection);
-                // by setters: overloads that could take jOOQ's Settings make the compiler look for
-                // JAXB
-                DefaultConfiguration configuration = new DefaultConfiguration();
-                configuration.setConnection(connection);
-                configuration.setSQLDialect(SQLDialect.POSTGRES);
-                return work.apply(configuration.dsl());
-            } catch (DataAccessException e) {
-                SQLException cause = e.getCause(SQLException.class);
-                if (cause == null || !SqlStates.isKnown(cause)) {
-                    throw e; // not the database's words: a mistake in here
-                }
-                throw cause;
-            }
-        });
+        return database.transaction(connection -> work(connection, work));
     }
 
-    private void begin(Connection connection) throws SQLException {
+    /** In a transaction whose changes are audited. */
+    private <T> T work(Connection connection, Function<DSLContext, T> work) throws SQLException {
+        try {
+            audit(connection);
+            // by setters: overloads that could take jOOQ's Settings make the compiler look for
+            // JAXB
+            DefaultConfiguration configuration = new DefaultConfiguration();
+            configuration.setConnection(connection);
+            configuration.setSQLDialect(SQLDialect.POSTGRES);
+            return work.apply(configuration.dsl());
+        } catch (DataAccessException e) {
+            SQLException cause = e.getCause(SQLException.class);
+            if (cause == null || !SqlStates.isKnown(cause)) {
+                throw e; // not the database's words: a mistake in here
+            }
+            throw cause;
+        }
+    }
+
+    private void audit(Connection connection) throws SQLException {
         try (PreparedStatement settings = connection.prepareStatement(
-                "set transaction isolation level read committed; "
-                        + "select set_config('pgquota.who', ?, true), set_config('pgquota.why', "
-                        + "?, true)")) {
+                "select set_config('pgquota.who', ?, true), set_config('pgquota.why', ?, true)")) {
             settings.setString(1, who == null ? "" : who);
             settings.setString(2, why == null ? "" : why);
             settings.execute();

@@ -23,7 +23,10 @@ import org.jspecify.annotations.Nullable;
 /** The library over a DataSource. Holds no state of a quota: all of that is in the database. */
 public final class PgQuotas extends Verbs implements Quotas {
 
-    /** How long a server may be silent over work that takes longer than a verb. */
+    /**
+     * How long a server may be silent over work that takes longer than a verb, if the DataSource
+     * has no socketTimeout of its own.
+     */
     private static final Duration PLANS = Duration.ofMinutes(1);
     private static final Duration REPORTS = Duration.ofMinutes(30);
 

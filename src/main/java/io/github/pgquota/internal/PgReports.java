@@ -37,7 +37,7 @@ final class PgReports implements Reports {
     @Override
     public List<Balance> balances(String scope) {
         Scope valid = new Scope(scope);
-        return database.single(connection -> Balances.read(connection, valid, null));
+        return database.report(connection -> Balances.read(connection, valid, null));
     }
 
     @Override
@@ -79,7 +79,7 @@ final class PgReports implements Reports {
 
     @Override
     public List<Difference> reconcile(String tenant) {
-        return database.single(connection -> differences(connection, "reconcile", tenant));
+        return database.report(connection -> differences(connection, "reconcile", tenant));
     }
 
     /** What {@code pgquota.reconcile} or {@code pgquota.repair} returns for a tenant. */
@@ -110,7 +110,7 @@ final class PgReports implements Reports {
     }
 
     private <T> List<T> list(String sql, List<Object> values, Reader<T> reader) {
-        return database.single(connection -> list(connection, sql, values, reader));
+        return database.report(connection -> list(connection, sql, values, reader));
     }
 
     private static <T> List<T> list(

@@ -48,7 +48,7 @@ final class PgUpkeep implements Upkeep {
     }
 
     private int batch(Task task) {
-        return database.single(connection -> {
+        return database.transaction(connection -> {
             String sql = "select pgquota.upkeep(?, ?)";
             try (PreparedStatement statement = connection.prepareStatement(sql)) {
                 statement.setString(1, task.name().toLowerCase(Locale.ROOT));

@@ -93,22 +93,53 @@ final class SqlStates {
         return refused(e, needs);
     }
 
+    /** What only reads has no unknown outcome. */
+    static QuotaException ofReading(QuotaException.OutcomeUnknown e) {
+        return new QuotaException.Unavailable(
+                "the answer was lost; nothing was to be changed, so ask again: "
+                + said(Objects.requireNonNull(e.getCause())), e.sqlState(), e.getCause());
+    }
+
     /**
-     * A right was missing, or another transaction in the way, as a library between the database and
-     * us tells below its own words.
+     * What stopped a migration, as Flyway tells it below its own words. What is no matter of the
+     * database's stays as it is.
      */
-    static RuntimeException between(RuntimeException e, Right needs) {
+    static RuntimeException migrating(RuntimeException e) {
         for (Throwable t = e; t != null; t = t.getCause()) {
-            if (t instanceof SQLException cause && isForbidden(cause)) {
-                return refused(cause, needs);
-            }
-            if (t instanceof SQLException cause && (isLocked(cause) || isRetry(cause))) {
-                return new QuotaException.Unavailable("another transaction keeps the schema from "
-                        + "being changed (" + state(cause) + "): end it, if it stays open, and "
-                        + "try again; pg_stat_activity tells whose it is", state(cause), e);
+            if (t instanceof SQLException cause && isKnown(cause)) {
+                return migrating(cause, e);
             }
         }
         return e;
+    }
+
+    private static RuntimeException migrating(SQLException cause, RuntimeException e) {
+        String state = state(cause);
+        if (isForbidden(cause)) {
+            return refused(cause, Right.MIGRATE);
+        }
+        if (isLocked(cause) || isRetry(cause)) {
+            return new QuotaException.Unavailable("another transaction keeps the schema from "
+                    + "being changed (" + state + "): end it, if it stays open, and "
+                    + "try again; pg_stat_activity tells whose it is", state, e);
+        }
+        if (lostOnTheWay(cause)) {
+            return new QuotaException.OutcomeUnknown("the connection was lost while the schema was "
+                    + "being changed; each script is applied as a whole or not at all, so migrate "
+                    + "again, which goes on from there: " + said(cause), state, e);
+        }
+        if (isReadOnly(cause)
+                || Stream.of("53", "55", "57", "58").anyMatch(state::startsWith)) {
+            return new QuotaException.Unavailable("the database did not change the schema ("
+                    + state + "); migrate again, which goes on from where it stands: "
+                    + said(cause), state, e);
+        }
+        return e;
+    }
+
+    /** Whether a migration was kept out by somebody who may soon be through. */
+    static boolean isInTheWay(QuotaException.Unavailable e) {
+        return Stream.of("55P03", "40001", "40P01").anyMatch(e.sqlState()::equals);
     }
 
     /**
@@ -167,10 +198,11 @@ final class SqlStates {
     }
 
     private static String cure(SQLException e) {
-        return isLocked(e) ? ": another transaction keeps a counter locked for longer than"
+        return isLocked(e) ? ": another transaction keeps a row or table locked for longer than"
                 + " Timeouts.lock, or your transaction's lock_timeout, allows"
-                : is(e, "57014") ? ": it took longer than Timeouts.statement, or the session's"
-                + " statement_timeout, allows" : "";
+                : is(e, "57014") ? ": it took longer than is allowed: by Timeouts.statement or, for"
+                + " plans, reports and upkeep, the socket's timeout, or by the session's"
+                + " statement_timeout" : "";
     }
 
     private static boolean isForbidden(SQLException e) {

@@ -114,6 +114,10 @@ abstract class Verbs implements Operations {
     @Override
     public final List<Balance> balances(Scope scope) {
         Objects.requireNonNull(scope, "scope");
-        return read(connection -> Balances.read(connection, scope, waits()));
+        try {
+            return read(connection -> Balances.read(connection, scope, waits()));
+        } catch (QuotaException.OutcomeUnknown e) {
+            throw SqlStates.ofReading(e);
+        }
     }
 }

@@ -19,8 +19,24 @@ record Waits(int lock, int statement) {
             + "(extract(epoch from current_setting('statement_timeout')::interval) * 1000)::int, 0)"
             + ", ?)::text, true); ";
 
+    /** How much sooner than the socket the server gives up a statement of a transaction. */
+    private static final int MARGIN = 2_000;
+
     static Waits of(Timeouts timeouts) {
         return new Waits((int) timeouts.lock().toMillis(), (int) timeouts.statement().toMillis());
+    }
+
+    /** Of a transaction on a connection whose socket waits so many milliseconds, if it tells. */
+    static Waits before(int socket, Timeouts timeouts) {
+        int silence = socket > 0 ? socket : (int) timeouts.socket().toMillis();
+        return new Waits((int) timeouts.lock().toMillis(),
+                silence - Math.min(MARGIN, silence / 5));
+    }
+
+    /** Sets them for a transaction that has begun. */
+    String local() {
+        return "set local lock_timeout = " + lock + "; "
+                + BOUND.replace("?", String.valueOf(statement));
     }
 
     /** The same with another time for locks. */

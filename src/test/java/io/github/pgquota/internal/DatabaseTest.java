@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.github.pgquota.QuotaException;
+import io.github.pgquota.Timeouts;
 import java.lang.reflect.Proxy;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -24,7 +25,7 @@ class DatabaseTest {
     private int given;
     private int attempts;
 
-    private final Database database = new Database(source(), Right.APP, null);
+    private final Database database = new Database(source(), Right.APP, Timeouts.standard());
 
     private DataSource source() {
         return (DataSource) Proxy.newProxyInstance(getClass().getClassLoader(),
@@ -40,7 +41,11 @@ class DatabaseTest {
                     if (method.getName().equals("close")) {
                         given++;
                     }
-                    return method.getName().equals("getAutoCommit") ? true : null;
+                    return switch (method.getName()) {
+                        case "getAutoCommit", "isClosed" -> true;
+                        case "getNetworkTimeout" -> 10_000;
+                        default -> null;
+                    };
                 });
     }
 
@@ -62,6 +67,14 @@ class DatabaseTest {
         assertThat(work(Collections.nCopies(4, state))).isEqualTo("done");
         assertThat(attempts).isEqualTo(5);
         assertThat(connections).as("each given back").isEqualTo(5).isEqualTo(given);
+    }
+
+    /** The other one needs its time, too: 5, 10, 20 and 40 ms at least. */
+    @Test
+    void noSoonerThanTheOtherMayBeThrough() {
+        long begin = System.nanoTime();
+        work(Collections.nCopies(4, "40001"));
+        assertThat(System.nanoTime() - begin).isGreaterThan(70_000_000);
     }
 
     @ParameterizedTest
