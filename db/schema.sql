@@ -1026,7 +1026,8 @@ begin
                  h.state = 'expired' or h.expires_at <= v_now as late,
                  case when h.id is null then 'unknown_hold'
                       -- that its time is over is told under locks: somebody may just be extending it
-                      when q.verb = 'extend' and (h.state <> 'open' or h.expires_at <= v_now and l_id is not null)
+                      when q.verb = 'extend'
+                           and (h.state <> 'open' or h.expires_at <= v_now and l_id is not null)
                       then 'hold_ended'
                       when h.answers is not null then 'ended'
                       when not coalesce(p_meter[i_from[q.change]:i_to[q.change]], '{}') <@ h.meters

@@ -40,9 +40,9 @@ class CheckerTest {
             "delete from history.asked where process = 'x'; delete from history.told where"
             + " process = 'x'; delete from history.part where process = 'x'";
     private static final String ADD_REFUSAL = "insert into history.asked (process, call, verb,"
-            + " tenant, ref, at, scope, key, amounts) select 'x', 1, %1$s, '', 'never', 'requests=1' %3$s;"
-            + " insert into history.told select process, call, '%2$s', null, false, at"
-            + " from history.asked where process = 'x'";
+            + " tenant, ref, at, scope, key, amounts) select 'x', 1, %1$s, '', 'never',"
+            + " 'requests=1' %3$s; insert into history.told select process, call, '%2$s', null,"
+            + " false, at from history.asked where process = 'x'";
     private static final String CROSSED = "(process, call) in (select process, call from"
             + " history.part where crossed <> '{}') and not replayed";
     private static final String DENIED = " where (process, call) in (select process, call from"
