@@ -98,7 +98,8 @@ final class AwayFile implements AutoCloseable {
                 }
                 return opened;
             }
-        } catch (OverlappingFileLockException e) { // has it by another name, or class loader
+        } catch (OverlappingFileLockException e) {
+            // This process has it by another name, or class loader: too late for OPEN's care.
             give(name, opened);
             throw inUse(path);
         } catch (IOException e) {

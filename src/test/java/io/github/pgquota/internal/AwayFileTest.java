@@ -61,13 +61,18 @@ class AwayFileTest {
 
     /** A second close gives away nothing of who has opened the file since. */
     @Test
-    void aFileIsClosedOnce() {
+    void aFileIsClosedOnce() throws Exception {
         AwayFile first = AwayFile.open(path);
         first.close();
         try (AwayFile second = AwayFile.open(path)) {
             assertThat(second.read()).isEmpty();
             first.close();
             assertThrows(QuotaException.Invalid.class, () -> AwayFile.open(path));
+            Process other = new ProcessBuilder(
+                    Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-cp",
+                    System.getProperty("java.class.path"), "io.github.pgquota.AwayTest$Other",
+                    path.toString()).start();
+            assertThat(other.waitFor()).as("the lock is still had").isEqualTo(1);
         }
     }
 
