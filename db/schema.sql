@@ -303,7 +303,7 @@ END) stored,
   message text,
   constraint plan_limit_check CHECK ((until_at >= from_at)),
   constraint plan_limit_level_check CHECK (((level >= 0) AND (level <= 8))),
-  constraint plan_limit_message_check CHECK ((length(message) <= 1000)),
+  constraint plan_limit_message_check CHECK (((length(message) <= 1000) AND (message !~ '\{(?!(limit|meter|scope|capacity|used|held|remaining|asked|resets_at)\})[^{}]*\}'::text))),
   constraint plan_limit_mode_check CHECK ((mode = ANY (ARRAY['enforce'::text, 'observe'::text, 'off'::text]))),
   constraint plan_limit_ord_check CHECK ((ord > 0)),
   constraint plan_limit_per_check CHECK (pgquota.is_per(per)),
@@ -2143,18 +2143,34 @@ declare
   v_old int;
   v_new int;
   v_field text;
+  v_value text;
+  v_type text;
 begin
+  if not coalesce(pgquota.is_scope(translate(p_plan, '/', '-')), false) then
+    raise exception 'is not a name' using errcode = 'PQ001', column = 'plan',
+      detail = coalesce(p_plan, 'null');
+  end if;
   if coalesce(jsonb_typeof(p_limits), '') <> 'array' then
     raise exception 'is not an array' using errcode = 'PQ001', column = 'limits',
       detail = coalesce(p_limits::text, 'null');
   end if;
-  select k into v_field
-    from jsonb_array_elements(p_limits) e cross join lateral jsonb_object_keys(e) k
-   where k not in ('name', 'meter', 'level', 'per', 'capacity', 'overage', 'mode', 'billed',
-                   'thresholds', 'message')
+  -- what follows would take a text for a number, and an object for a text
+  select f.key, f.value::text, t.type into v_field, v_value, v_type
+    from jsonb_array_elements(p_limits) e
+   cross join lateral jsonb_each(e) f
+    left join jsonb_each_text('{"name": "string", "meter": "string", "level": "number", "per": "string",
+                                "capacity": "number", "overage": "number", "mode": "string",
+                                "billed": "boolean", "thresholds": "array", "message": "string"}')
+              t (field, type) on t.field = f.key
+   where t.type is null or jsonb_typeof(f.value) not in (t.type, 'null')
+      or f.key = 'thresholds'
+         and jsonb_path_exists(f.value, 'strict $[*] ? (@.type() != "number")', silent => true)
    limit 1;
-  if found then
+  if found and v_type is null then
     raise exception 'is not a field of a limit' using errcode = 'PQ001', column = 'limits', detail = v_field;
+  elsif found then
+    raise exception 'is not a JSON %', v_type || case v_type when 'array' then ' of numbers' else '' end
+      using errcode = 'PQ001', column = v_field, detail = v_value;
   end if;
   perform pg_advisory_xact_lock(hashtext('pgquota.publish'), hashtext(p_plan));
   v_now := pgquota.clock();
@@ -2191,8 +2207,12 @@ begin
   update pgquota.plan_limit l set until_at = v_from
    where l.plan = p_plan and l.version <> v_new and l.from_at <= v_from and l.until_at > v_from;
   return v_new;
-exception when sqlstate 'PQ099' then
-  return v_old;
+exception
+  when sqlstate 'PQ099' then
+    return v_old;
+  when data_exception or integrity_constraint_violation then
+    raise exception 'is refused by the database: %', sqlerrm
+      using errcode = 'PQ001', column = 'limits', detail = p_limits::text;
 end $function$; -- owner pgquota_owner
 comment on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) is 'Publishes a version of a plan, in force from a time on (null: at once), and returns its number; that of the version in force then, if it has the same limits';
 grant execute on function pgquota.publish(p_plan text, p_limits jsonb, p_from timestamp with time zone) to pgquota_admin;

@@ -111,7 +111,9 @@ create table pgquota.plan_limit (
   alone boolean not null default false,
   -- another limit of the version counts on the same counters
   shared boolean not null default false,
-  message text check (length(message) <= 1000),
+  -- with places that denials fill in, and no others
+  message text check (length(message) <= 1000 and message !~
+    '\{(?!(limit|meter|scope|capacity|used|held|remaining|asked|resets_at)\})[^{}]*\}'),
   primary key (plan, version, ord),
   unique (plan, version, name),
   foreign key (plan, version) references pgquota.plan_version

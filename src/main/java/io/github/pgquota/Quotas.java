@@ -50,7 +50,8 @@ public interface Quotas extends Operations, AutoCloseable {
      * longer be under way, {@link Timeouts#statement} later: until then it may yet be granted.
      *
      * <p>Each attempt is a transaction of its own; in one of the caller's, see {@link #within},
-     * nothing is tried again. Safe for concurrent use.
+     * nothing is tried again. Nor is {@code balances}, a report that charges nothing and decides
+     * nothing: ask again. Safe for concurrent use.
      *
      * <pre>{@code
      * quotas.retrying(Retry.standard()).consume(call.key("call-7f3"));

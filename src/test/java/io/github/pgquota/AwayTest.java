@@ -196,9 +196,13 @@ class AwayTest extends AwayCase {
     @Test
     void aDamagedFileIsToldWithItsLine() throws Exception {
         Path file = folder.resolve("away");
-        List<String> bad = new ArrayList<>(List.of("x", "+ 1 consume acme k", "+ 1 drop acme k a=1",
-                "+ 1 consume acme k requests=-1", "+ z consume acme k requests=1", "- ", "+ 1",
-                "+ 1 consume %zz k requests=1", "+ 1 consume acme k requests"));
+        List<String> bad = new ArrayList<>(List.of("x", "+ 10 consume acme k",
+                "+ 10 drop acme k a=1", "+ 10 consume acme k requests=-1",
+                "+ z consume acme k requests=1", "- ", "- +9", "+ 10",
+                "+ 10 consume %zz k requests=1", "+ 10 consume acme k requests",
+                "+ 10 consume acme k a=1=2", "+ 10 consume acme k ,", "+ 10 consume acme k a=1,",
+                "+ 10 consume acme k a=01", "+ 010 consume acme k a=1",
+                "+ 9 consume acme other requests=1")); // the first would be lost
         for (String line : bad) {
             Files.writeString(file, "+ 9 consume acme k requests=1\n" + line + "\n");
             QuotaException.InvalidFile e = assertThrows(

@@ -98,6 +98,23 @@ class CombinedCallersTest {
         assertThat(used()).isEqualTo(4);
     }
 
+    /** Nothing of it was sent, so who asks for that has it tried again. */
+    @Test
+    void whatAFullQueueRefusesIsTriedAgain() throws Exception {
+        Quotas few = gate.quotas(ONE.longestQueue(4));
+        gate.block(few);
+        List<CompletableFuture<Decision>> taken = List.of(few.async().consume(CALL),
+                few.async().consume(CALL));
+        List<QuotaException> failures = new ArrayList<>();
+        assertThat(few.retrying(Retry.standard().listener(attempt -> {
+            failures.add(attempt.failure());
+            gate.open();
+        })).consume(CALL).isGranted()).isTrue();
+        assertThat(failures).isNotEmpty().hasOnlyElementsOfType(QuotaException.Overloaded.class);
+        assertThat(Gate.outcomes(taken)).containsOnly("Granted");
+        assertThat(used()).isEqualTo(3);
+    }
+
     @Test
     void aTenantAloneMayHaveHalfThePlacesAndOthersShareTheRest() throws Exception {
         Quotas few = gate.quotas(ONE.longestQueue(100));

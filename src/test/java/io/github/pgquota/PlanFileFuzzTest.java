@@ -123,7 +123,7 @@ class PlanFileFuzzTest {
                     () -> fuzz.text() + ": " + quoted(fuzz.text()),
                     () -> fuzz.damaged(fuzz.damaged(plans())));
             byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
-            if (fuzz.number(20) == 0) {
+            if (bytes.length > 0 && fuzz.number(20) == 0) {
                 bytes[fuzz.number(bytes.length)] ^= (byte) (1 << fuzz.number(8));
             }
             Files.write(path, bytes);

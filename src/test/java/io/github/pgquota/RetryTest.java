@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -282,6 +283,31 @@ class RetryTest {
                 .consume(CALL));
         assertThat(attempts).hasSize(12).allMatch(attempt -> attempt.nextIn() == null
                 || attempt.nextIn().compareTo(Duration.ofMillis(2)) <= 0);
+    }
+
+    @Test
+    void theFirstWaitsAreShort() {
+        pool.close();
+        assertThrows(QuotaException.Unavailable.class, () -> quotas.retrying(QUICK.attempts(4)
+                .within(Duration.ofSeconds(2)).waits(Duration.ofMillis(1), Duration.ofSeconds(10))
+                .listener(attempts::add)).consume(CALL));
+        assertThat(attempts).hasSize(4).allMatch(attempt -> attempt.nextIn() == null || attempt
+                .nextIn().compareTo(Duration.ofMillis(1L << attempt.number() - 1)) <= 0);
+    }
+
+    /** Callers that failed together do not come back together, though their policy is the same. */
+    @Test
+    void waitsAreRandom() {
+        pool.close();
+        Duration bound = Duration.ofMillis(2);
+        assertThrows(QuotaException.Unavailable.class, () -> quotas.retrying(QUICK.attempts(60)
+                .waits(bound, bound).listener(attempts::add)).consume(CALL));
+        List<Duration> waits = attempts.stream().map(Retry.Attempt::nextIn)
+                .filter(Objects::nonNull).toList();
+        assertThat(waits).hasSize(59).allMatch(wait -> wait.compareTo(bound) <= 0)
+                .anyMatch(wait -> wait.compareTo(bound.dividedBy(2)) < 0)
+                .anyMatch(wait -> wait.compareTo(bound.dividedBy(2)) > 0);
+        assertThat(waits.stream().distinct()).hasSizeGreaterThan(50);
     }
 
     @Test

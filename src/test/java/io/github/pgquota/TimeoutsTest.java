@@ -172,7 +172,7 @@ class TimeoutsTest {
             try (var pool = PostgresServer.pool(source, 1);
                     Quotas quotas = Quotas.on(pool).timeouts(SHORT).direct().build()) {
                 quotas.consume(CALL).orThrow();
-                proxy.delay(Duration.ofSeconds(60));
+                proxy.delay(Duration.ofSeconds(15));
                 assertThrows(QuotaException.OutcomeUnknown.class, () -> quotas.consume(CALL));
             }
         }

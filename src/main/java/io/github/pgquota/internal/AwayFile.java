@@ -212,21 +212,21 @@ final class AwayFile implements AutoCloseable {
     /** How many lines there are. */
     private int take(String text, Path where, Map<Long, Entry> waiting) {
         int number = 0;
-        for (String line : text.split("\n")) {
+        for (String line : text.split("\n", -1)) { // the last one is empty, or cut off
             number++;
             if (!line.isEmpty()) {
                 take(line, where, number, waiting);
             }
         }
-        return text.isEmpty() ? 0 : number;
+        return number - 1;
     }
 
     private void take(String line, Path where, int number, Map<Long, Entry> waiting) {
         try {
             String[] words = line.split(" ");
             long entry = Long.parseLong(words[1]);
-            last = Math.max(last, entry);
-            if (words[0].equals("-") && words.length == 2) {
+            if (line.equals("- " + entry)) {
+                last = Math.max(last, entry);
                 waiting.remove(entry);
                 return;
             }
@@ -236,9 +236,13 @@ final class AwayFile implements AutoCloseable {
                         .map(amount -> amount.split("="))
                         .collect(Collectors.toMap(amount -> decoded(amount[0]),
                                 amount -> Long.valueOf(amount[1])));
-                waiting.put(entry, new Entry(entry, words[2], new Request(
-                        new Scope(decoded(words[3])), amounts, decoded(words[4]))));
-                return;
+                Entry taken = new Entry(entry, words[2], new Request(
+                        new Scope(decoded(words[3])), amounts, decoded(words[4])));
+                if (entry > last && taken.line().equals(line)) {
+                    last = entry;
+                    waiting.put(entry, taken);
+                    return;
+                }
             }
         } catch (QuotaException | IllegalArgumentException | IllegalStateException
                 | ArrayIndexOutOfBoundsException e) {

@@ -25,6 +25,7 @@ class SqlStatesTest {
             08000 | OutcomeUnknown | Unavailable      | Unavailable
             08003 | OutcomeUnknown | Unavailable      | Unavailable
             08P01 | OutcomeUnknown | Unavailable      | Unavailable
+            40003 | OutcomeUnknown | Unavailable      | Unavailable
             57P01 | OutcomeUnknown | Unavailable      | Unavailable
             57P02 | OutcomeUnknown | Unavailable      | Unavailable
             XX000 | OutcomeUnknown | Unavailable      | Unavailable

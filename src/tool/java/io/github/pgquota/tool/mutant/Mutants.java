@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -35,7 +36,6 @@ import tools.jackson.core.json.JsonFactory;
         sortOptions = false)
 public final class Mutants implements Callable<Integer> {
 
-    private static final Duration LIMIT = Duration.ofMinutes(3);
     private static final Duration LONG_LIMIT = Duration.ofMinutes(40);
 
     /** They compare texts with what was generated, or say how it looks: any change is one. */
@@ -63,7 +63,7 @@ public final class Mutants implements Callable<Integer> {
 
     private final List<Outcome> outcomes = new ArrayList<>();
 
-    /** What became of a mutant. */
+    /** What became of a mutant. Hung is not seen: its tests had no end in their time. */
     private enum Verdict { SEEN, HUNG, MISSED, BROKEN }
 
     private record Outcome(Mutant mutant, Verdict verdict, @Nullable String test,
@@ -98,15 +98,18 @@ public final class Mutants implements Callable<Integer> {
             }
             say("without a mutant %d tests pass", whole.tests());
             for (Mutant mutant : mutants) {
-                outcomes.add(tried(mutant, tree, suite, server));
+                // what tests share, such as a start, is in no test's time
+                Duration limit = Duration.ofMinutes(1)
+                        .plusSeconds((long) (3 * whole.seconds(mutant.tests())));
+                outcomes.add(tried(mutant, limit, tree, suite, server));
                 say("%s", line(outcomes.get(outcomes.size() - 1)));
             }
         }
         return report();
     }
 
-    private Outcome tried(Mutant mutant, Tree tree, Suite suite, PostgresServer server)
-            throws IOException, InterruptedException {
+    private Outcome tried(Mutant mutant, Duration limit, Tree tree, Suite suite,
+            PostgresServer server) throws IOException, InterruptedException {
         long start = System.nanoTime();
         Verdict verdict;
         Suite.Result result = null;
@@ -116,7 +119,7 @@ public final class Mutants implements Callable<Integer> {
                 tree.migrate(server, "pgquota_mutant");
             }
             Path log = tree.folder().resolve(mutant.name() + ".log");
-            result = suite.run(mutant.tests(), LIMIT, log);
+            result = suite.run(mutant.tests(), limit, log);
             if (result.end() == End.PASSED && !named) {
                 say("%s is not seen by %s: all tests now", mutant.name(), mutant.tests());
                 result = suite.run(others(tree), LONG_LIMIT, log);
@@ -128,7 +131,7 @@ public final class Mutants implements Callable<Integer> {
             };
         } catch (BrokenException e) {
             verdict = Verdict.BROKEN;
-            result = new Suite.Result(End.FAILED, 0, null, e.getMessage());
+            result = new Suite.Result(End.FAILED, 0, null, e.getMessage(), Map.of());
         }
         return new Outcome(mutant, verdict, result.test(), result.said(),
                 (System.nanoTime() - start) / 1e9);

@@ -6,7 +6,9 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import javax.xml.parsers.DocumentBuilderFactory;
 import javax.xml.parsers.ParserConfigurationException;
@@ -49,8 +51,18 @@ final class Suite {
      * @param tests how many ran
      * @param test the one that failed
      * @param said what it said, on one line
+     * @param seconds how long each took, by class and method
      */
-    record Result(End end, int tests, @Nullable String test, @Nullable String said) {}
+    record Result(End end, int tests, @Nullable String test, @Nullable String said,
+            Map<String, Double> seconds) {
+
+        /** How long these took together; they are named as for {@link #run}. */
+        double seconds(Collection<String> tests) {
+            return seconds.entrySet().stream().filter(took -> tests.stream()
+                            .anyMatch(test -> (took.getKey() + ".").startsWith(test + ".")))
+                    .mapToDouble(Map.Entry::getValue).sum();
+        }
+    }
 
     /**
      * Runs tests, and what they say goes to a file.
@@ -67,7 +79,7 @@ final class Suite {
         running = jvm;
         if (!jvm.waitFor(limit.toSeconds(), TimeUnit.SECONDS)) {
             jvm.destroyForcibly().waitFor();
-            return new Result(End.HUNG, 0, null, "after " + limit.toMinutes() + " minutes");
+            return new Result(End.HUNG, 0, null, "after " + limit.toSeconds() + " s", Map.of());
         }
         return read(reports.resolve(REPORT), log);
     }
@@ -103,24 +115,29 @@ final class Suite {
             throw new IOException(e);
         }
         int ran = 0;
-        Result failed = null;
+        String failed = null;
+        String said = null;
+        Map<String, Double> seconds = new HashMap<>();
         for (int i = 0; i < cases.getLength(); i++) {
             Element test = (Element) cases.item(i);
             if (test.getElementsByTagName("skipped").getLength() == 0) {
                 ran++;
             }
+            String name = test.getAttribute("classname").replaceFirst(".*\\.", "") + "."
+                    + test.getAttribute("name").replaceFirst("\\(.*?\\)", "");
+            seconds.merge(name.replaceFirst("\\[.*", ""),
+                    Double.valueOf(test.getAttribute("time")), Double::sum);
             Element fault = first(test, "failure");
             fault = fault == null ? first(test, "error") : fault;
             if (fault != null && failed == null) {
-                String name = test.getAttribute("classname").replaceFirst(".*\\.", "") + "."
-                        + test.getAttribute("name").replaceFirst("\\(.*?\\)", "");
-                failed = new Result(End.FAILED, ran, name, line(fault));
+                failed = name;
+                said = line(fault);
             }
         }
         if (ran == 0) {
             throw new IllegalStateException("no tests ran, see " + log);
         }
-        return failed == null ? new Result(End.PASSED, ran, null, null) : failed;
+        return new Result(failed == null ? End.PASSED : End.FAILED, ran, failed, said, seconds);
     }
 
     private static @Nullable Element first(Element test, String tag) {

@@ -218,7 +218,7 @@ public class PlanLimit extends TableImpl<PlanLimitRecord> {
         return Arrays.asList(
             Internal.createCheck(this, DSL.name("plan_limit_check"), "((until_at >= from_at))", true),
             Internal.createCheck(this, DSL.name("plan_limit_level_check"), "(((level >= 0) AND (level <= 8)))", true),
-            Internal.createCheck(this, DSL.name("plan_limit_message_check"), "((length(message) <= 1000))", true),
+            Internal.createCheck(this, DSL.name("plan_limit_message_check"), "(((length(message) <= 1000) AND (message !~ '\\{(?!(limit|meter|scope|capacity|used|held|remaining|asked|resets_at)\\})[^{}]*\\}'::text)))", true),
             Internal.createCheck(this, DSL.name("plan_limit_mode_check"), "((mode = ANY (ARRAY['enforce'::text, 'observe'::text, 'off'::text])))", true),
             Internal.createCheck(this, DSL.name("plan_limit_ord_check"), "((ord > 0))", true),
             Internal.createCheck(this, DSL.name("plan_limit_per_check"), "(pgquota.is_per(per))", true),

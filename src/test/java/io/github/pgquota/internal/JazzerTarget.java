@@ -1,10 +1,16 @@
-package io.github.pgquota;
+package io.github.pgquota.internal;
 
-import io.github.pgquota.internal.PlanFile;
+import io.github.pgquota.Limit;
+import io.github.pgquota.OperationId;
+import io.github.pgquota.QuotaException;
+import io.github.pgquota.Request;
+import io.github.pgquota.Scope;
+import io.github.pgquota.Window;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 
 /**
@@ -36,9 +42,17 @@ public final class JazzerTarget {
         same(text, t -> String.valueOf(Request.of("t").key(t).key()));
         same(text, t -> String.valueOf(Limit.named("x").message(t).messageOrNull()));
         Files.write(FILE, input);
+        same(() -> PlanFile.read(FILE));
+        same(() -> {
+            try (AwayFile file = AwayFile.open(FILE)) {
+                return file.read();
+            }
+        });
+    }
+
+    private static void same(Supplier<Object> reader) {
         try {
-            PlanFile read = PlanFile.read(FILE);
-            if (!PlanFile.read(FILE).equals(read)) {
+            if (!reader.get().equals(reader.get())) {
                 throw new IllegalStateException("read differently the second time");
             }
         } catch (QuotaException.InvalidFile e) {
