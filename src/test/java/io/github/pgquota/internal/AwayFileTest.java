@@ -39,8 +39,9 @@ class AwayFileTest {
     }
 
     private void assertThatBothWait() {
-        assertThat(read()).extracting(entry -> entry.number() + " " + entry.verb() + " "
-                + entry.id()).containsExactly("1 consume nobody/a", "7 record acme/b");
+        assertThat(read()).extracting(entry -> entry.verb() + " " + entry.id() + " "
+                + entry.request().amounts()).containsExactly(
+                "consume nobody/a {requests=1}", "record acme/b {requests=2}");
         assertThat(copy).doesNotExist();
     }
 
@@ -99,8 +100,9 @@ class AwayFileTest {
     /** At each point of it, by what is on the disk then. */
     @Test
     void aCrashWhileWhatIsDoneGoesLosesNothing() throws Exception {
-        String all = "+ 2 consume acme x requests=1\n- 2\n+ 3 consume acme y requests=1\n- 3\n"
-                + "+ 4 consume acme z requests=1\n- 4\n" + WAITING;
+        String all = WAITING.replace("+ 7", "+ 2 consume acme x requests=1\n- 2\n"
+                + "+ 3 consume acme y requests=1\n- 3\n"
+                + "+ 4 consume acme z requests=1\n- 4\n+ 7");
         for (String written : new String[] {"", "+ 1 cons", WAITING.substring(0, 40), WAITING}) {
             Files.writeString(path, all); // while the copy is written
             Files.writeString(copy, written);
@@ -109,6 +111,13 @@ class AwayFileTest {
             Files.writeString(copy, WAITING + ".\n");
             assertThatBothWait();
             assertThatBothWait();
+        }
+        // numbers are given anew when the file was empty in between
+        Files.writeString(path, "+ 7 consume acme c requests=1\n+ 9 consume acme d requests=1\n");
+        Files.writeString(copy, WAITING + ".\n");
+        for (int i = 0; i < 2; i++) {
+            assertThat(read()).extracting(AwayFile.Entry::id)
+                    .containsExactly("acme/c", "acme/d", "nobody/a", "acme/b");
         }
         // a copy that came back, since it was not yet surely gone when the machine stopped
         Files.writeString(path, WAITING + "- 1\n+ 8 consume acme c requests=1\n");
