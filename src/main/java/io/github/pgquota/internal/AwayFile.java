@@ -12,8 +12,12 @@ import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -101,7 +105,8 @@ final class AwayFile implements AutoCloseable {
                 }
                 return opened;
             }
-        } catch (OverlappingFileLockException e) { // has it by another name, or class loader
+        } catch (OverlappingFileLockException e) {
+            // This process has it by another name, or class loader: too late for OPEN's care.
             give(name, opened);
             throw inUse(path);
         } catch (IOException e) {
@@ -132,9 +137,7 @@ final class AwayFile implements AutoCloseable {
     Map<Long, Entry> read() {
         Map<Long, Entry> waiting = new TreeMap<>();
         try {
-            boolean wasCutOff = takeCopy(waiting);
-            long lastOfCopy = last;
-            last = 0; // the file's lines rise by themselves
+            Map<String, Entry> lacking = copied();
             if (file.length() > Integer.MAX_VALUE - 8) {
                 throw new IOException("it has " + file.length() + " bytes: take out what is done,"
                         + " the lines of those numbers for which there is a line \"- number\"");
@@ -146,7 +149,8 @@ final class AwayFile implements AutoCloseable {
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
-            int lines = take(new String(bytes, 0, end, StandardCharsets.UTF_8), path, waiting);
+            int lines = take(new String(bytes, 0, end, StandardCharsets.UTF_8), path, waiting,
+                    lacking);
             if (end < bytes.length) {
                 if (bytes[end] != '+' && bytes[end] != '-') { // a file of somebody else's
                     throw damaged(new String(bytes, end, bytes.length - end,
@@ -154,10 +158,7 @@ final class AwayFile implements AutoCloseable {
                 }
                 file.setLength(end);
             }
-            last = Math.max(last, lastOfCopy);
-            if (wasCutOff) { // before the copy goes; a line that is there twice is one call
-                append(text(waiting.values()), true);
-            }
+            bringBack(lacking.values(), waiting);
             if (Files.deleteIfExists(copy)) {
                 syncFolder();
             }
@@ -171,14 +172,31 @@ final class AwayFile implements AutoCloseable {
         }
     }
 
-    /** Whether the file may lack something of the copy; one that is not whole was of no use yet. */
-    private boolean takeCopy(Map<Long, Entry> waiting) throws IOException {
+    /** What the file may lack, by id; a copy that is not whole was of no use yet. */
+    private Map<String, Entry> copied() throws IOException {
+        Map<Long, Entry> entries = new TreeMap<>();
         String text = Files.exists(copy) ? Files.readString(copy) : "";
-        boolean isWhole = text.endsWith(WHOLE);
-        if (isWhole) {
-            take(text.substring(0, text.length() - WHOLE.length()), copy, waiting);
+        if (text.endsWith(WHOLE)) {
+            take(text.substring(0, text.length() - WHOLE.length()), copy, entries, new HashMap<>());
+            last = 0; // the file's own numbers are to come
         }
-        return isWhole;
+        Map<String, Entry> copied = new LinkedHashMap<>();
+        entries.values().forEach(entry -> copied.put(entry.id(), entry));
+        return copied;
+    }
+
+    /** Under new numbers, as others may have the old ones by now. */
+    private void bringBack(Collection<Entry> lacking, Map<Long, Entry> waiting)
+            throws IOException {
+        List<Entry> back = new ArrayList<>();
+        for (Entry entry : lacking) {
+            last++;
+            back.add(new Entry(last, entry.verb(), entry.request()));
+        }
+        if (!back.isEmpty()) {
+            append(text(back), true);
+            back.forEach(entry -> waiting.put(entry.number(), entry));
+        }
     }
 
     /**
@@ -215,18 +233,21 @@ final class AwayFile implements AutoCloseable {
         }
     }
 
-    /** How many lines there are; each has an end. */
-    private int take(String text, Path where, Map<Long, Entry> waiting) {
-        String[] lines = text.split("\n", -1);
-        for (int i = 0; i < lines.length; i++) {
-            if (!lines[i].isEmpty()) {
-                take(lines[i], where, i + 1, waiting);
+    /** How many lines there are. */
+    private int take(
+            String text, Path where, Map<Long, Entry> waiting, Map<String, Entry> lacking) {
+        int number = 0;
+        for (String line : text.split("\n", -1)) { // the last one is empty, or cut off
+            number++;
+            if (!line.isEmpty()) {
+                take(line, where, number, waiting, lacking);
             }
         }
-        return lines.length - 1;
+        return number - 1;
     }
 
-    private void take(String line, Path where, int number, Map<Long, Entry> waiting) {
+    private void take(String line, Path where, int number, Map<Long, Entry> waiting,
+            Map<String, Entry> lacking) {
         try {
             String[] words = line.split(" ");
             long entry = Long.parseLong(words[1]);
@@ -243,10 +264,10 @@ final class AwayFile implements AutoCloseable {
                                 amount -> Long.valueOf(amount[1])));
                 Entry taken = new Entry(entry, words[2], new Request(
                         new Scope(decoded(words[3])), amounts, decoded(words[4])));
-                if ((entry > last || taken.equals(waiting.get(entry)))
-                        && taken.line().equals(line)) {
-                    last = Math.max(last, entry);
+                if (entry > last && taken.line().equals(line)) {
+                    last = entry;
                     waiting.put(entry, taken);
+                    lacking.remove(taken.id());
                     return;
                 }
             }

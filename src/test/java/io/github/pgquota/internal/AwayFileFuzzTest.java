@@ -109,8 +109,7 @@ class AwayFileFuzzTest {
         for (int i = 0; i < lines.size(); i++) {
             String[] words = lines.get(i).split(" ", 3);
             Set<String> later = Set.copyOf(lines.subList(i, lines.size()));
-            if (words[0].equals("+") && !later.contains("- " + words[1])
-                    && lines.indexOf(lines.get(i)) == i) {
+            if (words[0].equals("+") && !later.contains("- " + words[1])) {
                 waiting.add(words[2]);
             }
         }

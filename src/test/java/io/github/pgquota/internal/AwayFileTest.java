@@ -39,8 +39,9 @@ class AwayFileTest {
     }
 
     private void assertThatBothWait() {
-        assertThat(read()).extracting(entry -> entry.number() + " " + entry.verb() + " "
-                + entry.id()).containsExactly("1 consume nobody/a", "7 record acme/b");
+        assertThat(read()).extracting(entry -> entry.verb() + " " + entry.id() + " "
+                + entry.request().amounts()).containsExactly(
+                "consume nobody/a {requests=1}", "record acme/b {requests=2}");
         assertThat(copy).doesNotExist();
     }
 
@@ -61,13 +62,18 @@ class AwayFileTest {
 
     /** A second close gives away nothing of who has opened the file since. */
     @Test
-    void aFileIsClosedOnce() {
+    void aFileIsClosedOnce() throws Exception {
         AwayFile first = AwayFile.open(path);
         first.close();
         try (AwayFile second = AwayFile.open(path)) {
             assertThat(second.read()).isEmpty();
             first.close();
             assertThrows(QuotaException.Invalid.class, () -> AwayFile.open(path));
+            Process other = new ProcessBuilder(
+                    Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-cp",
+                    System.getProperty("java.class.path"), "io.github.pgquota.AwayTest$Other",
+                    path.toString()).start();
+            assertThat(other.waitFor()).as("the lock is still had").isEqualTo(1);
         }
     }
 
@@ -95,7 +101,8 @@ class AwayFileTest {
     @Test
     void aCrashWhileWhatIsDoneGoesLosesNothing() throws Exception {
         String all = WAITING.replace("+ 7", "+ 2 consume acme x requests=1\n- 2\n"
-                + "+ 3 consume acme y requests=1\n- 3\n+ 4 consume acme z requests=1\n- 4\n+ 7");
+                + "+ 3 consume acme y requests=1\n- 3\n"
+                + "+ 4 consume acme z requests=1\n- 4\n+ 7");
         for (String written : new String[] {"", "+ 1 cons", WAITING.substring(0, 40), WAITING}) {
             Files.writeString(path, all); // while the copy is written
             Files.writeString(copy, written);
@@ -104,6 +111,13 @@ class AwayFileTest {
             Files.writeString(copy, WAITING + ".\n");
             assertThatBothWait();
             assertThatBothWait();
+        }
+        // numbers are given anew when the file was empty in between
+        Files.writeString(path, "+ 7 consume acme c requests=1\n+ 9 consume acme d requests=1\n");
+        Files.writeString(copy, WAITING + ".\n");
+        for (int i = 0; i < 2; i++) {
+            assertThat(read()).extracting(AwayFile.Entry::id)
+                    .containsExactly("acme/c", "acme/d", "nobody/a", "acme/b");
         }
         // a copy that came back, since it was not yet surely gone when the machine stopped
         Files.writeString(path, WAITING + "- 1\n+ 8 consume acme c requests=1\n");
