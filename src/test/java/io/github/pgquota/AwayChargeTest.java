@@ -14,6 +14,7 @@ import java.sql.Connection;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executors;
@@ -69,6 +70,26 @@ class AwayChargeTest extends AwayCase {
             sql.execute("select from pgquota.counter where tenant = '" + tenant + "' for update");
         }
         return blocker;
+    }
+
+    /** While it is recorded, the caller's own attempt, whose answer was lost, is committed. */
+    @Test
+    void whatItsCallerWasGrantedAfterAllIsChargedOnce() throws Exception {
+        Request keyed = CALL.key("k");
+        OperationId first = world.quotas().consume(Request.of("acme").take("requests", 10))
+                .orThrow().operation();
+        Files.writeString(folder.resolve("away"), "+ 1 consume acme%2Fsearch k requests=1\n");
+        try (Sessions sessions = new Sessions(world)) {
+            sessions.one().refund(first, Map.of("requests", 1L), null);
+            sessions.one().consume(keyed).orThrow();
+            try (Away.Gate gate = quotas.away(policy())) {
+                sessions.awaitBlocking();
+                sessions.commit();
+                awaitCharged(gate);
+                assertThat(gate.report().refused()).isEmpty();
+            }
+        }
+        assertThat(world.rows("select used, entries from pgquota.counter")).containsExactly("10 3");
     }
 
     /** The database is there: it denies what it would deny, whatever became of one call. */

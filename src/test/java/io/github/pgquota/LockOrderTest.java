@@ -3,6 +3,7 @@ package io.github.pgquota;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.github.pgquota.internal.EngineList;
 import java.sql.Statement;
 import java.time.Duration;
 import java.util.List;
@@ -210,6 +211,63 @@ class LockOrderTest {
         sessions.commit();
         assertThat(waiting.answer()).hasSize(2).allMatch(
                 answer -> answer instanceof Granted granted && granted.replayed());
+    }
+
+    /** Its row is locked before the look, so that an end that others are writing is seen. */
+    @Test
+    void ofAnExtensionOfWhatNothingCounts() throws Exception {
+        start(Limit.named("idle").on("requests").capacity(10).mode(Limit.Mode.OFF));
+        OperationId hold = hold(org(), HOUR);
+        sessions.one().settle(hold, Map.of());
+        var waiting = sessions.two(q -> q.extend(hold, Map.of(), HOUR, null));
+        sessions.commit();
+        assertThatThrownBy(waiting::answer).isInstanceOf(QuotaException.HoldEnded.class);
+        assertThat(world.rows("select state from pgquota.hold")).containsExactly("settled");
+    }
+
+    /** That its time is over is looked at again under locks: here there are none to take. */
+    @Test
+    void ofAnExtensionOfWhatNothingCountsBesideAFirstWindow() throws Exception {
+        start(Limit.named("idle").on("requests").capacity(10).mode(Limit.Mode.OFF), LIMIT_A);
+        OperationId hold = hold(org(), HOUR);
+        world.later(HOUR);
+        try (Statement statement = sessions.connection().createStatement()) {
+            statement.execute("set statement_timeout = '20 s'");
+        }
+        List<Object> answers = EngineList.decide(sessions.connection(), List.of(
+                q -> q.extend(hold, Map.of(), HOUR, null),
+                q -> q.consume(Request.of("acme").take("a", 1))), false);
+        assertThat(answers.get(0)).isInstanceOf(QuotaException.HoldEnded.class);
+        assertThat(answers.get(1)).isInstanceOf(Granted.class);
+        sessions.commit();
+    }
+
+    /** The window is opened first, as its counter comes first. */
+    @Test
+    void ofAnExtensionBesideAFirstWindow() throws Exception {
+        start(LIMIT_A, LIMIT_B);
+        Request a = Request.of("acme").take("a", 1);
+        Request b = Request.of("acme").take("b", 1);
+        OperationId hold = hold(b, HOUR);
+        world.later(HOUR);
+        sessions.one().consume(a);
+        var waiting = sessions.two(List.of(q -> q.extend(hold, Map.of(), HOUR, null),
+                q -> q.consume(a)));
+        sessions.one().consume(b);
+        sessions.commit();
+        assertThat(waiting.answer().get(0)).isInstanceOf(QuotaException.HoldEnded.class);
+        assertThat(waiting.answer().get(1)).isInstanceOf(Granted.class);
+        assertThat(counters()).containsExactly("acme a 2 0", "acme b 1 0");
+    }
+
+    /** A hold that has ended has no meters to be asked for. */
+    @Test
+    void ofAnExpiredHoldAndAMeterThatItHasNot() throws Exception {
+        start(LIMIT_A, LIMIT_B);
+        OperationId hold = hold(Request.of("acme").take("a", 1), HOUR);
+        world.later(HOUR);
+        assertThatThrownBy(() -> world.quotas().extend(hold, Map.of("b", 1L), HOUR, null))
+                .isInstanceOf(QuotaException.HoldEnded.class);
     }
 
     /** Each on two counters, whose other one somebody has. */

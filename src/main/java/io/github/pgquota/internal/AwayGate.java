@@ -303,8 +303,10 @@ final class AwayGate extends Verbs implements Away.Gate {
                 return false; // the pool is used up
             }
             isThere(entry, e);
-        } catch (QuotaException.Overloaded | QuotaException.Withdrawn e) {
+        } catch (QuotaException.Withdrawn e) {
             return false; // it was not sent, which says nothing of the database
+        } catch (QuotaException.Overloaded e) {
+            LOG.debug("{} was not sent", entry.id(), e); // as this tenant has others under way
         } catch (QuotaException.Forbidden | QuotaException.SchemaMismatch e) {
             isThere(entry, e);
             return false;
@@ -343,12 +345,22 @@ final class AwayGate extends Verbs implements Away.Gate {
         }
         try {
             Decision decision = quotas.consume(request);
-            return decision instanceof Granted granted ? granted : quotas.record(request);
-        } catch (QuotaException.KeyConflict e) {
-            if (e.field().equals("verb")) {
-                return quotas.record(request);
+            if (decision instanceof Granted granted) {
+                return granted;
             }
-            throw e;
+        } catch (QuotaException.KeyConflict e) {
+            if (!e.field().equals("verb")) {
+                throw e;
+            }
+        }
+        try {
+            return quotas.record(request);
+        } catch (QuotaException.KeyConflict e) {
+            if (!e.field().equals("verb")) {
+                throw e;
+            }
+            // between the two the caller's own attempt was committed: what it was granted
+            return quotas.consume(request).orThrow();
         }
     }
 
