@@ -9,6 +9,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import javax.sql.DataSource;
 import org.flywaydb.core.Flyway;
+import org.flywaydb.core.api.CoreErrorCode;
 import org.flywaydb.core.api.FlywayException;
 import org.flywaydb.core.api.callback.Callback;
 import org.flywaydb.core.api.callback.Context;
@@ -62,6 +63,10 @@ final class FlywayRunner {
         if (e instanceof FlywayValidateException) {
             return new QuotaException.SchemaMismatch(found, Migrations.VERSION, "it was not made "
                     + "by this library's scripts, but by others of the same names", e);
+        }
+        if (e.getErrorCode() == CoreErrorCode.NON_EMPTY_SCHEMA_WITHOUT_SCHEMA_HISTORY_TABLE) {
+            return new QuotaException.SchemaMismatch(found, Migrations.VERSION, "there is a schema"
+                    + " pgquota that this library did not make: rename or drop it", e);
         }
         if (e.getCause() == null) {
             return new QuotaException.Unavailable("Flyway could not migrate, perhaps as another "

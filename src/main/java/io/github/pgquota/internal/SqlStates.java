@@ -118,7 +118,8 @@ final class SqlStates {
         if (isForbidden(cause)) {
             return refused(cause, Right.MIGRATE);
         }
-        if (isLocked(cause) || isRetry(cause)) {
+        // XX000 of the server itself: migrations of two databases meet at the roles
+        if (isLocked(cause) || isRetry(cause) || isMet(cause)) {
             return new QuotaException.Unavailable("another transaction keeps the schema from "
                     + "being changed (" + state + "): end it, if it stays open, and "
                     + "try again; pg_stat_activity tells whose it is", state, e);
@@ -139,7 +140,12 @@ final class SqlStates {
 
     /** Whether a migration was kept out by somebody who may soon be through. */
     static boolean isInTheWay(QuotaException.Unavailable e) {
-        return Stream.of("55P03", "40001", "40P01").anyMatch(e.sqlState()::equals);
+        return Stream.of("55P03", "40001", "40P01", "XX000").anyMatch(e.sqlState()::equals);
+    }
+
+    private static boolean isMet(SQLException e) {
+        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        return is(e, "XX000") && said != null && "ERROR".equals(said.getSeverity());
     }
 
     /**

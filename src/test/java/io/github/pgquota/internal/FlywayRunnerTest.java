@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.github.pgquota.QuotaException;
 import java.sql.SQLException;
+import org.flywaydb.core.api.CoreErrorCode;
 import org.flywaydb.core.api.FlywayException;
 import org.junit.jupiter.api.Test;
 
@@ -16,6 +17,13 @@ class FlywayRunnerTest {
                 new FlywayException("interrupted", new InterruptedException()), 0);
         assertThat(told).isInstanceOf(QuotaException.Withdrawn.class);
         assertThat(Thread.interrupted()).isTrue();
+    }
+
+    @Test
+    void aSchemaOfSomebodyElsesIsToldAsSuch() {
+        assertThat(FlywayRunner.told(new FlywayException("Found non-empty schema(s)",
+                CoreErrorCode.NON_EMPTY_SCHEMA_WITHOUT_SCHEMA_HISTORY_TABLE), 0))
+                .isInstanceOf(QuotaException.SchemaMismatch.class);
     }
 
     @Test
