@@ -865,8 +865,10 @@ declare
   u_last timestamptz[];
   l_tenant text[];      -- the counters that are locked
   l_id bigint[];
+  l_newest boolean[];   -- whether it is needed as the newest of its windows
   m_tenant text[];      -- those that must be, to open windows
   m_id bigint[];
+  m_newest boolean[];
   v_soon boolean := false; -- a window may end while a lock is waited for, and then the next one is needed
   v_reap boolean := false;
   v_opened bigint[] := '{}'; -- counters
@@ -975,9 +977,10 @@ begin
   loop
     if l_id is not null then
       if v_soon then
-        select array_agg(k.tenant), array_agg(pgquota.lock_counter(k.tenant, k.id, k.current))
+        select coalesce(array_agg(k.tenant), '{}'),
+               coalesce(array_agg(pgquota.lock_counter(k.tenant, k.id, k.newest)), '{}')
           into l_tenant, l_id
-          from (select c.tenant, c.id, c.current from unnest(l_tenant, l_id) k (tenant, id)
+          from (select k.* from unnest(l_tenant, l_id, l_newest) k (tenant, id, newest)
                   join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
                  order by c.scope, c.meter, c.per, c.start_at) k;
       else
@@ -989,7 +992,7 @@ begin
         perform pgquota.reap(l_tenant, l_id, pgquota.clock());
       end if;
     end if;
-    if p_verb && '{settle,release}' then
+    if p_verb && '{settle,release,extend}' then
       -- of a limit that counts nothing: no counter's lock stands for the hold's
       perform from (select h.id from unnest(p_scope, p_ref) q (tenant, ref)
                       join pgquota.hold h on h.tenant = q.tenant and h.id = q.ref and h.counters = '{}'
@@ -1025,10 +1028,11 @@ begin
           select q.change, h.state, h.expires_at, h.taken_at,
                  h.state = 'expired' or h.expires_at <= v_now as late,
                  case when h.id is null then 'unknown_hold'
-                      -- that its time is over is told under locks: somebody may just be extending it
                       when q.verb = 'extend'
                            and (h.state <> 'open' or h.expires_at <= v_now and l_id is not null)
                       then 'hold_ended'
+                      -- that its time is over is told under locks: somebody may just be extending it
+                      when q.verb = 'extend' and h.expires_at <= v_now then null
                       when h.answers is not null then 'ended'
                       when not coalesce(p_meter[i_from[q.change]:i_to[q.change]], '{}') <@ h.meters
                       then 'meter_not_held'
@@ -1038,7 +1042,7 @@ begin
                                                           on c.tenant = h.tenant and c.id = u.counter)
                       then 'unknown_hold' end as status,
                  case when q.verb = 'extend' and h.state <> 'open' then h.state
-                      when q.verb = 'extend' and h.expires_at <= v_now then 'expired'
+                      when q.verb = 'extend' and h.expires_at <= v_now and l_id is not null then 'expired'
                       else (select m from unnest(p_meter[i_from[q.change]:i_to[q.change]]) m
                              where m <> all (h.meters) limit 1) end as detail
             from unnest(p_verb, p_scope, p_ref) with ordinality q (verb, tenant, ref, change)
@@ -1311,9 +1315,10 @@ begin
                                 where s.place > 0 and (s.id = any (coalesce(l_id, '{}'))) is not true);
 
     v_at := v_now;
-    if l_id is null and p_verb && '{extend}' and true = any (v_late) then
+    if l_id is null and not v_missing and p_verb && '{extend}' and true = any (v_late) then
       l_tenant := s_tenant;
       l_id := coalesce(s_id, '{}');
+      l_newest := s_runs;
       continue;
     elsif not v_write then
       -- A rival with the same key may have been answered between the look at the keys and that at the
@@ -1325,6 +1330,7 @@ begin
       if v_denied and l_id is null and current_setting('transaction_isolation') <> 'read committed' then
         l_tenant := s_tenant;
         l_id := s_id;
+        l_newest := s_runs;
         continue;
       end if;
     elsif v_missing and exists (select from unnest(v_legs) l
@@ -1350,16 +1356,20 @@ begin
     elsif v_missing then
       -- Open the windows. Those before them are closed under their locks, which are taken in one go with
       -- those of the other counters, in order.
-      select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id) into m_tenant, m_id
-        from (select split_part(l.scope, '/', 1) as tenant, l.ended as id
+      select array_agg(x.tenant order by x.id), array_agg(x.id order by x.id),
+             array_agg(x.newest order by x.id)
+        into m_tenant, m_id, m_newest
+        from (select split_part(l.scope, '/', 1) as tenant, l.ended as id, true as newest
                 from unnest(v_legs) l
                where l.counter is null and l.ended is not null and l.mode <> 'off'
                  and v_times[l.change] > 0 and p_verb[l.change] <> 'check'
               union
-              select s.tenant, s.id from unnest(s_tenant, s_id) s (tenant, id) where s.id is not null) x;
+              select s.tenant, s.id, s.runs from unnest(s_tenant, s_id, s_runs) s (tenant, id, runs)
+               where s.id is not null) x;
       if not m_id <@ coalesce(l_id, '{}') then
         l_tenant := m_tenant;
         l_id := m_id;
+        l_newest := m_newest;
         continue;
       end if;
       update pgquota.counter c set current = false
@@ -1383,6 +1393,7 @@ begin
       v_reap := v_reap or v_expired;
       l_tenant := s_tenant;
       l_id := s_id;
+      l_newest := s_runs;
       continue;
     elsif v_locked and v_expired then
       v_reap := true;
@@ -1653,6 +1664,7 @@ begin
      where s.place = any (u_place) and c.tenant = s.tenant and c.id = s.id;
     l_tenant := s_tenant;
     l_id := s_id;
+    l_newest := s_runs;
   end loop;
 
   -- A change that looked granted on windows not yet open may not fit beside what rivals took of them.
