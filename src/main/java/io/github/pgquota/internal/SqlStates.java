@@ -144,7 +144,7 @@ final class SqlStates {
     }
 
     private static boolean isMet(SQLException e) {
-        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        ServerErrorMessage said = server(e);
         return is(e, "XX000") && said != null && "ERROR".equals(said.getSeverity());
     }
 
@@ -184,7 +184,7 @@ final class SqlStates {
         if (isForbidden(e)) {
             return new QuotaException.Forbidden(said(e) + ": " + needs.cure, e);
         }
-        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        ServerErrorMessage said = server(e);
         if (said != null && said.getColumn() != null && state.equals("PQ001")) {
             return new QuotaException.Invalid(said.getColumn(), said.getDetail(), words(said));
         }
@@ -223,8 +223,7 @@ final class SqlStates {
                 best = t;
             }
         }
-        ServerErrorMessage server =
-                best instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        ServerErrorMessage server = server(best);
         String words = server == null ? best.getMessage() : server.getMessage();
         return Objects.requireNonNullElse(words, best.toString());
     }
@@ -245,7 +244,7 @@ final class SqlStates {
 
     /** The driver had no memory for the answer; the server did what it was asked to. */
     private static boolean isUnread(SQLException e) {
-        return e instanceof PSQLException p && is(p, "53200") && p.getServerErrorMessage() == null;
+        return e instanceof PSQLException && is(e, "53200") && server(e) == null;
     }
 
     /**
@@ -254,13 +253,18 @@ final class SqlStates {
      * is surely less is not one. A file that may not be written has the state of a missing right.
      */
     private static boolean endsTheSession(SQLException e) {
-        ServerErrorMessage said = e instanceof PSQLException p ? p.getServerErrorMessage() : null;
+        ServerErrorMessage said = server(e);
         if (said == null || "ERROR".equals(said.getSeverity())) {
             return false;
         }
         return "PANIC".equals(said.getSeverity()) || "FATAL".equals(said.getSeverity())
                 || state(e).startsWith("53") || state(e).startsWith("58")
                 || COMMITS.contains(Objects.requireNonNullElse(said.getFile(), ""));
+    }
+
+    /** What the server said, if it was the server. */
+    private static @Nullable ServerErrorMessage server(Throwable e) {
+        return e instanceof PSQLException p ? p.getServerErrorMessage() : null;
     }
 
     private static boolean is(SQLException e, String... states) {
