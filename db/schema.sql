@@ -978,8 +978,9 @@ begin
     if l_id is not null then
       if v_soon then
         select coalesce(array_agg(k.tenant), '{}'),
-               coalesce(array_agg(pgquota.lock_counter(k.tenant, k.id, k.newest)), '{}')
-          into l_tenant, l_id
+               coalesce(array_agg(pgquota.lock_counter(k.tenant, k.id, k.newest)), '{}'),
+               array_agg(k.newest)
+          into l_tenant, l_id, l_newest
           from (select k.* from unnest(l_tenant, l_id, l_newest) k (tenant, id, newest)
                   join pgquota.counter c on c.tenant = k.tenant and c.id = k.id
                  order by c.scope, c.meter, c.per, c.start_at) k;
