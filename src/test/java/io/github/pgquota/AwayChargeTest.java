@@ -180,12 +180,7 @@ class AwayChargeTest extends AwayCase {
     void whoIsOverloadedClosesNoGateInAnOutage() throws Exception {
         CountDownLatch held = new CountDownLatch(1);
         CountDownLatch hold = new CountDownLatch(1);
-        DataSource source = after(() -> {
-            if (Thread.currentThread().getName().startsWith("holder")) {
-                held.countDown();
-                hold(hold);
-            }
-        }, source());
+        DataSource source = heldUp(held, hold);
         try (Quotas busy = Quotas.on(source).combining(Combining.standard()
                         .longestWait(Duration.ofMillis(500))).build();
                 Away.Gate gate = busy.away(wide());
@@ -211,6 +206,16 @@ class AwayChargeTest extends AwayCase {
         }
     }
 
+    /** A thread named so tells that it asks for a connection, and gets it later. */
+    private DataSource heldUp(CountDownLatch held, CountDownLatch until) {
+        return after(() -> {
+            if (Thread.currentThread().getName().startsWith("holder")) {
+                held.countDown();
+                hold(until);
+            }
+        }, source());
+    }
+
     private static void hold(CountDownLatch until) {
         try {
             until.await();
@@ -224,12 +229,7 @@ class AwayChargeTest extends AwayCase {
     void aCallThatWaitedTooLongPassesIfTheDatabaseIsAwayByThen() throws Exception {
         CountDownLatch held = new CountDownLatch(1);
         CountDownLatch hold = new CountDownLatch(1);
-        DataSource source = after(() -> {
-            if (Thread.currentThread().getName().startsWith("holder")) {
-                held.countDown();
-                hold(hold);
-            }
-        }, source());
+        DataSource source = heldUp(held, hold);
         try (Quotas busy = Quotas.on(source).combining(Combining.standard()
                         .longestWait(Duration.ofSeconds(2))).build();
                 Away.Gate gate = busy.away(wide());
